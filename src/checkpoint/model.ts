@@ -1,0 +1,161 @@
+/**
+ * The data that `decide` works on: what was observed, what it remembers, what is to be done. Everything here is immutable and plain.
+ * A source that did not answer is `unknown`, never empty.
+ */
+import type { Copy, Refusal } from './copy-types.ts';
+import type { Workload, WorkloadKey } from './workload.ts';
+
+/** Milliseconds on the monotonic clock of this process; only differences mean anything. */
+export type Millis = number;
+export type Digest = string & { readonly __brand: 'Digest' };
+/** Generations of a workload are numbered from 1, never reused. */
+export type GenerationNumber = number;
+
+export type ApiState =
+  | { readonly state: 'ok' }
+  /** No answer yet since this process started. */
+  | { readonly state: 'unknown' }
+  /** Refused, timed out, reset, 5xx or 429. */
+  | { readonly state: 'unreachable'; readonly detail: string }
+  /** 401 or 403. */
+  | { readonly state: 'denied'; readonly detail: string };
+
+/** What could be made of a parent with what is known of the objects it names. */
+export type CopyOutcome =
+  | { readonly kind: 'copy'; readonly copy: Copy }
+  | { readonly kind: 'refused'; readonly refusals: readonly Refusal[] }
+  /** Objects that are named and not yet (or at the moment not) readable. */
+  | { readonly kind: 'waiting'; readonly objects: readonly string[] };
+
+/** A marked pod of the workload, bound to this node, as the API server has it. */
+export interface Parent {
+  readonly name: string;
+  readonly uid: string;
+  readonly terminating: boolean;
+  /** Condition Ready is True. */
+  readonly ready: boolean;
+  /** Sum of the restart counts of all containers. */
+  readonly restarts: number;
+  readonly copy: CopyOutcome;
+}
+
+export type ParentState =
+  | { readonly state: 'present'; readonly pod: Parent }
+  | { readonly state: 'absent' }
+  | { readonly state: 'unknown' };
+
+/** What the API server said when asked for an absent parent by name. Only `gone` allows anything to be retired. */
+export type Absence = 'gone' | 'present' | 'unanswered' | 'unasked';
+
+/** A pod's latest sandbox and the newest attempt of each of its containers, as the container runtime has them. */
+export interface RuntimePod {
+  readonly uid: string;
+  readonly name: string;
+  readonly sandboxId: string;
+  readonly sandboxReady: boolean;
+  /** Containers that exist, in any state. A READY sandbox alone may still be waiting for a Secret. */
+  readonly created: number;
+  readonly running: number;
+  /** At least one container exists and the newest attempt of each one runs or has ended with exit code 0 beside a running one. */
+  readonly up: boolean;
+  /** Sum of the attempts of all containers. */
+  readonly attempts: number;
+  readonly runningContainerIds: readonly string[];
+}
+
+export interface CopyPod extends RuntimePod {
+  readonly generation: GenerationNumber;
+  readonly activation: number;
+}
+
+/** A manifest of ours in the kubelet's static pod directory. */
+export interface ActiveManifest {
+  readonly file: string;
+  readonly generation: GenerationNumber;
+  readonly activation: number;
+}
+
+export interface StoredGeneration {
+  readonly number: GenerationNumber;
+  readonly digest: Digest;
+  /** Names of the containers of the pod, without init containers. */
+  readonly containers: readonly string[];
+  readonly traits: Traits;
+  readonly parent: { readonly name: string; readonly uid: string };
+}
+
+export interface StoredWorkload {
+  readonly generations: ReadonlyMap<GenerationNumber, StoredGeneration>;
+  readonly newest: GenerationNumber | undefined;
+  readonly proven: GenerationNumber | undefined;
+  /** The generation that was proven before the proven one. */
+  readonly previous: GenerationNumber | undefined;
+  /** Activations so far; the next one takes the next number, and with it a new pod name. */
+  readonly activations: number;
+}
+
+export interface Traits {
+  /** The pod is, or serves as, a kube-apiserver. */
+  readonly servesApi: boolean;
+  /** Whether copy and parent can run side by side (design rule 4). */
+  readonly handBack: 'overlap' | 'exclusive';
+}
+
+export interface WorkloadObservation {
+  readonly workload: Workload;
+  readonly parent: ParentState;
+  readonly absence: Absence;
+  /** Pods of the workload that the kubelet has from the API server; empty when the runtime is unknown. */
+  readonly parentPods: readonly RuntimePod[];
+  /** Pods of the workload's copies. */
+  readonly copyPods: readonly CopyPod[];
+  /** Undefined when nothing is stored. */
+  readonly stored: StoredWorkload | undefined;
+  readonly active: readonly ActiveManifest[];
+}
+
+export interface Observation {
+  readonly now: Millis;
+  readonly bootId: string;
+  /** The boot in which cold-boot activation was last completed; undefined on a node without a store. */
+  readonly settledBootId: string | undefined;
+  readonly api: ApiState;
+  readonly runtime: { readonly state: 'ok' } | { readonly state: 'unknown'; readonly detail: string };
+  /** The store or the static pod directory could not be read: nothing is decided about any workload. */
+  readonly disk: { readonly state: 'ok' } | { readonly state: 'unknown'; readonly detail: string };
+  /** The checkpointer's own workload, where it runs as a pod. */
+  readonly self: WorkloadKey | undefined;
+  readonly workloads: ReadonlyMap<WorkloadKey, WorkloadObservation>;
+}
+
+/** Durations that an operator sets, in milliseconds. */
+export interface Policy {
+  readonly activateAfter: Millis;
+  readonly downFor: Millis;
+  readonly proveAfter: Millis;
+  readonly stableFor: Millis;
+  readonly checkpointGracePeriod: Millis;
+  readonly trialDeadline: Millis;
+  /** An active manifest without a sandbox for this long was rejected by the kubelet. */
+  readonly reissueAfter: Millis;
+}
+
+export type Action =
+  | {
+      readonly kind: 'save';
+      readonly workload: Workload;
+      readonly copy: Copy;
+      readonly parent: { readonly name: string; readonly uid: string };
+    }
+  /** Make a stored generation the newest again: the parent went back to what it was. */
+  | { readonly kind: 'repoint'; readonly workload: Workload; readonly generation: GenerationNumber }
+  | { readonly kind: 'prove'; readonly workload: Workload; readonly generation: GenerationNumber }
+  | { readonly kind: 'prune'; readonly workload: Workload; readonly generations: readonly GenerationNumber[] }
+  | { readonly kind: 'activate'; readonly workload: Workload; readonly generation: GenerationNumber; readonly activation: number }
+  | { readonly kind: 'deactivate'; readonly workload: Workload; readonly file: string }
+  | { readonly kind: 'stopCopy'; readonly workload: Workload; readonly containerIds: readonly string[] }
+  | { readonly kind: 'confirmAbsence'; readonly workload: Workload; readonly pod: { readonly name: string; readonly uid: string } }
+  | { readonly kind: 'retire'; readonly workload: Workload }
+  | { readonly kind: 'settleBoot'; readonly bootId: string };
+
+export type ActionKind = Action['kind'];

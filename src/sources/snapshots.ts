@@ -1,0 +1,72 @@
+/**
+ * What each source last read, as plain data. `observe` puts the snapshots together into one Observation.
+ * Every source guarantees:
+ *  1. it says `unknown` (or unreachable, denied) when it did not get an answer, and never an empty answer instead;
+ *  2. a snapshot never changes after it was handed out;
+ *  3. a wake-up means "look again", nothing more: the truth is in the next snapshot.
+ */
+import type { V1ConfigMap, V1Pod, V1Secret } from '@kubernetes/client-node';
+import type { ObjectRef, ObjectState } from '../checkpoint/copy-types.ts';
+import type { Absence, ApiState } from '../checkpoint/model.ts';
+
+export interface ApiSnapshot {
+  readonly state: ApiState;
+  /** All pods bound to this node by uid, as last read: current only while `state` is ok. */
+  readonly pods: ReadonlyMap<string, V1Pod>;
+  /** An object named by a marked pod. `unknown` for one that is not watched, not yet read, denied, or no longer current. */
+  object(ref: ObjectRef): ObjectState<V1Secret | V1ConfigMap>;
+  /** Answer of the last confirmAbsence for this pod uid. */
+  absence(uid: string): Absence;
+}
+
+export interface ApiSource {
+  snapshot(): ApiSnapshot;
+  /** Ask for one pod by name; the answer is in a later snapshot, under the uid. */
+  confirmAbsence(namespace: string, name: string, uid: string): Promise<void>;
+  /** Forget answers about absent pods. */
+  stop(): Promise<void>;
+}
+
+export type ContainerState = 'created' | 'running' | 'exited' | 'unknown';
+
+export interface Container {
+  readonly id: string;
+  readonly name: string;
+  readonly attempt: number;
+  readonly state: ContainerState;
+  /** Nanoseconds since the epoch as CRI reports them, in milliseconds; 0 where not reached. */
+  readonly createdAt: number;
+  readonly startedAt: number;
+  readonly finishedAt: number;
+  readonly exitCode: number;
+  /** Image reference as the kubelet gave it. */
+  readonly image: string;
+}
+
+export interface Sandbox {
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  readonly attempt: number;
+  readonly ready: boolean;
+  readonly createdAt: number;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  /** Every attempt of every container, newest attempt first for each name. */
+  readonly containers: readonly Container[];
+}
+
+export type RuntimeSnapshot =
+  | { readonly state: 'ok'; readonly sandboxes: readonly Sandbox[] }
+  | { readonly state: 'unknown'; readonly detail: string };
+
+export interface RuntimeSource {
+  /** Lists now, within the request deadline; a failure is an answer (`unknown`), not an exception. */
+  list(): Promise<RuntimeSnapshot>;
+  /** Stops a container; 0 s means kill. Stopping one that is gone or stopped already succeeds. */
+  stopContainer(id: string, timeoutSeconds: number): Promise<void>;
+  /** Whether the runtime sends container events; where it does not, the caller has to look more often. */
+  readonly sendsEvents: boolean;
+  stop(): Promise<void>;
+}
