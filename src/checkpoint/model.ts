@@ -85,7 +85,10 @@ export interface StoredGeneration {
 }
 
 export interface StoredWorkload {
+  /** Generations whose index is whole; their files are verified when they are loaded. */
   readonly generations: ReadonlyMap<GenerationNumber, StoredGeneration>;
+  /** Generations that do not verify, with the reason. */
+  readonly damaged: ReadonlyMap<GenerationNumber, string>;
   readonly newest: GenerationNumber | undefined;
   readonly proven: GenerationNumber | undefined;
   /** The generation that was proven before the proven one. */
@@ -150,6 +153,7 @@ export type Action =
   /** Make a stored generation the newest again: the parent went back to what it was. */
   | { readonly kind: 'repoint'; readonly workload: Workload; readonly generation: GenerationNumber }
   | { readonly kind: 'prove'; readonly workload: Workload; readonly generation: GenerationNumber }
+  | { readonly kind: 'quarantine'; readonly workload: Workload; readonly generation: GenerationNumber; readonly detail: string }
   | { readonly kind: 'prune'; readonly workload: Workload; readonly generations: readonly GenerationNumber[] }
   | { readonly kind: 'activate'; readonly workload: Workload; readonly generation: GenerationNumber; readonly activation: number }
   | { readonly kind: 'deactivate'; readonly workload: Workload; readonly file: string }

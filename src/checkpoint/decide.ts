@@ -1,0 +1,171 @@
+/**
+ * decide(memory, observation, policy): what to do about every workload, and why. A pure function: no clock, no I/O, no randomness; time is a field of
+ * the observation. It only arranges the rules; each rule has a module of its own:
+ *
+ *     0  runtime unknown: start nothing, stop nothing          here
+ *     1  save, prove                                           checkpoint/save.ts
+ *     2  activate                                              recovery/activation.ts
+ *     4  yield, trial                                          recovery/yield.ts
+ *     6  retire                                                recovery/retire.ts
+ *     7  self                                                  recovery/self.ts
+ */
+import { activate } from '../recovery/activation.ts';
+import { retire } from '../recovery/retire.ts';
+import { self } from '../recovery/self.ts';
+import { nextToYield, yieldToParent } from '../recovery/yield.ts';
+import { type Memory, remember, type WorkloadMemory } from './memory.ts';
+import type { Action, ActionKind, Millis, Observation, Policy } from './model.ts';
+import { save } from './save.ts';
+import type { Case, Reason, Verdict } from './verdict.ts';
+import type { WorkloadKey } from './workload.ts';
+
+export interface Report {
+  readonly reason: Reason;
+  readonly message: string;
+}
+
+export interface Decision {
+  readonly memory: Memory;
+  /** In the order in which they are to be done. */
+  readonly actions: readonly Action[];
+  readonly reports: ReadonlyMap<WorkloadKey, Report>;
+  /** The next moment at which time alone changes something. */
+  readonly wakeAt: Millis | undefined;
+  /** Something is going on in the runtime that must be seen soon, events or not. */
+  readonly flux: boolean;
+}
+
+export function decide(before: Memory, observation: Observation, policy: Policy): Decision {
+  const memory = remember(before, observation);
+  if (observation.disk.state === 'unknown') return { memory, actions: [], reports: new Map(), wakeAt: undefined, flux: true };
+
+  const cases = new Map<WorkloadKey, Case>();
+  const leaving = isLeaving(memory, observation, policy);
+  for (const [key, workload] of observation.workloads) {
+    cases.set(key, {
+      observation,
+      policy,
+      workload,
+      memory: memory.workloads.get(key) ?? {},
+      apiUnreachableSince: memory.apiUnreachableSince,
+      mayYield: false,
+      leaving,
+    });
+  }
+  const yielding = observation.runtime.state === 'ok' ? nextToYield(cases) : undefined;
+
+  const verdicts = [...cases].map(([key, given]) => [key, rules({ ...given, mayYield: key === yielding }, key, cases)] as const);
+  const actions = verdicts.flatMap(([, verdict]) => verdict.actions ?? []);
+  return {
+    memory: {
+      ...memory,
+      workloads: new Map(
+        verdicts.map(([key, verdict]): [WorkloadKey, WorkloadMemory] => [key, verdict.memory ?? cases.get(key)?.memory ?? {}]),
+      ),
+    },
+    actions: inOrder([...actions, ...settle(observation, actions)]),
+    reports: new Map(verdicts.map(([key, { reason, message }]) => [key, { reason, message }])),
+    wakeAt: earliest(verdicts.map(([, verdict]) => verdict.wakeAt)),
+    flux:
+      observation.api.state === 'unknown' ||
+      observation.runtime.state === 'unknown' ||
+      verdicts.some(([, verdict]) => verdict.flux === true),
+  };
+}
+
+/** Saving goes on whatever the others say; of them the first that applies decides. */
+function rules(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>): Verdict {
+  const saving = save(given);
+  const running = runningRule(given, key, cases);
+  if (running === undefined) return saving;
+  return { ...running, actions: [...(running.actions ?? []), ...(saving.actions ?? [])], ...wake(running, saving) };
+}
+
+function runningRule(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>): Verdict | undefined {
+  const { observation, workload, leaving } = given;
+  if (observation.runtime.state === 'unknown') {
+    return {
+      reason: 'RuntimeUnknown',
+      message: `the container runtime does not answer (${observation.runtime.detail}): nothing is started or stopped`,
+    };
+  }
+  const extra = surplus(given);
+  if (extra !== undefined) return extra;
+  if (observation.self === key)
+    return self(
+      given,
+      [...cases].some(([other, { workload: w }]) => other !== key && w.active.length > 0),
+    );
+  const verdict = retire(given) ?? yieldToParent(given) ?? leave(given) ?? activate(given);
+  if (verdict !== undefined || workload.active.length === 0) return verdict;
+  return {
+    reason: 'Active',
+    message: leaving ? 'the copy runs in place of its parent and leaves when that is back' : 'the copy runs in place of its parent',
+    flux: true,
+  };
+}
+
+/** An activation that a power cut interrupted after its new manifest and before the removal of the old one: the latest stays. */
+function surplus({ workload }: Case): Verdict | undefined {
+  const [latest, ...older] = workload.active.toSorted((a, b) => b.activation - a.activation);
+  if (latest === undefined || older.length === 0) return undefined;
+  return {
+    reason: 'Active',
+    message: 'more than one manifest is active: the latest activation stays',
+    actions: older.map(({ file }) => ({ kind: 'deactivate', workload: workload.workload, file })),
+    flux: true,
+  };
+}
+
+function leave({ workload, leaving }: Case): Verdict | undefined {
+  if (!leaving || workload.active.length > 0 || workload.stored === undefined) return undefined;
+  return {
+    reason: 'Leaving',
+    message: 'the checkpointer is being removed: the generations are moved out of use',
+    actions: [{ kind: 'retire', workload: workload.workload }],
+  };
+}
+
+/** Rule 7: the checkpointer's own pod is confirmed gone for the grace period. */
+function isLeaving(memory: Memory, { now, api, self: own, workloads }: Observation, policy: Policy): boolean {
+  const workload = own === undefined ? undefined : workloads.get(own);
+  const since = own === undefined ? undefined : memory.workloads.get(own)?.absentSince;
+  if (api.state !== 'ok' || workload === undefined || since === undefined || workload.parent.state !== 'absent') return false;
+  return now >= since + policy.checkpointGracePeriod && (workload.absence === 'gone' || workload.parent.unmarked);
+}
+
+/** Cold-boot activation is over when both sources have answered and nothing is left that it would activate at once. */
+function settle({ bootId, settledBootId, api, runtime }: Observation, actions: readonly Action[]): Action[] {
+  if (settledBootId === bootId || api.state === 'unknown' || runtime.state === 'unknown') return [];
+  return actions.some((action) => action.kind === 'activate') ? [] : [{ kind: 'settleBoot', bootId }];
+}
+
+/** What ends an outage comes first, what takes time or can wait comes last. */
+const ORDER: Readonly<Record<ActionKind, number>> = {
+  quarantine: 0,
+  activate: 1,
+  // After the activation that replaces it, before the containers it would otherwise start again.
+  deactivate: 2,
+  stopCopy: 3,
+  save: 4,
+  repoint: 4,
+  prove: 4,
+  confirmAbsence: 5,
+  retire: 6,
+  prune: 7,
+  settleBoot: 8,
+};
+
+function inOrder(actions: readonly Action[]): Action[] {
+  return actions.toSorted((a, b) => ORDER[a.kind] - ORDER[b.kind]);
+}
+
+function wake(one: Verdict, other: Verdict): { wakeAt?: Millis; flux?: boolean } {
+  const wakeAt = earliest([one.wakeAt, other.wakeAt]);
+  return { ...(wakeAt === undefined ? {} : { wakeAt }), flux: one.flux === true || other.flux === true };
+}
+
+function earliest(times: readonly (Millis | undefined)[]): Millis | undefined {
+  const known = times.filter((time) => time !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
+}

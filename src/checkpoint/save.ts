@@ -1,0 +1,81 @@
+/** Rule 1, save: a parent whose copy changed is written as a new generation, and one that stayed Ready long enough is marked proven. Independent of all other rules. */
+import type { Action, GenerationNumber } from './model.ts';
+import type { Case, Verdict } from './verdict.ts';
+
+/** What is to be written for a workload, and what to say of it while its parent runs. */
+export function save({ observation, policy, workload, memory, leaving }: Case): Verdict {
+  const stored = workload.stored;
+  const quarantine = [...(stored?.damaged ?? [])].map(
+    ([generation, detail]): Action => ({ kind: 'quarantine', workload: workload.workload, generation, detail }),
+  );
+  const kept = { actions: quarantine };
+  if (observation.api.state !== 'ok' || workload.parent.state !== 'present' || workload.parent.pod.terminating || leaving) {
+    return stored?.proven === undefined
+      ? { reason: 'Saved', message: 'a copy is stored; it is not proven', ...kept }
+      : { reason: 'Protected', message: 'a proven copy is stored', ...kept };
+  }
+  const { name, uid, copy: outcome } = workload.parent.pod;
+  const older = stored?.newest === undefined ? '' : `; generation ${stored.newest} of an earlier spec is kept`;
+  if (outcome.kind === 'refused') {
+    const reasons = outcome.refusals.map((refusal) => `${refusal.field}: ${refusal.message}`).join('; ');
+    return { reason: 'Refused', message: `no copy can be made: ${reasons}${older}`, ...kept };
+  }
+  if (outcome.kind === 'waiting')
+    return { reason: 'WaitingForObjects', message: `waiting for ${outcome.objects.join(', ')}${older}`, ...kept };
+
+  const { copy } = outcome;
+  const newest = stored?.newest === undefined ? undefined : stored.generations.get(stored.newest);
+  const proven = stored?.proven === undefined ? undefined : stored.generations.get(stored.proven);
+  if (newest === undefined || newest.digest !== copy.digest) {
+    const action: Action =
+      proven?.digest === copy.digest
+        ? { kind: 'repoint', workload: workload.workload, generation: proven.number }
+        : { kind: 'save', workload: workload.workload, copy, parent: { name, uid } };
+    return {
+      reason: 'Saving',
+      message: 'the pod, or something that it mounts, changed: its copy is being written',
+      actions: [...quarantine, action],
+    };
+  }
+  if (newest.number === proven?.number)
+    return {
+      reason: 'Protected',
+      message: `generation ${newest.number} is proven`,
+      actions: [...quarantine, ...prune(workload, observation.runtime.state === 'ok')],
+    };
+  if (memory.ready?.digest === newest.digest) {
+    const due = memory.ready.since + policy.proveAfter;
+    if (observation.now >= due) {
+      return {
+        reason: 'Protected',
+        message: `generation ${newest.number} is proven`,
+        actions: [...quarantine, { kind: 'prove', workload: workload.workload, generation: newest.number }],
+      };
+    }
+    return {
+      reason: 'Saved',
+      message: `generation ${newest.number} is stored and not proven yet`,
+      actions: [...quarantine, ...prune(workload, observation.runtime.state === 'ok')],
+      wakeAt: due,
+    };
+  }
+  return {
+    reason: 'Saved',
+    message: `generation ${newest.number} is stored; it is proven once the pod has been Ready for a while`,
+    actions: [...quarantine, ...prune(workload, observation.runtime.state === 'ok')],
+  };
+}
+
+/** Generations that nothing points at and nothing runs. A runtime that did not answer may still run one. */
+function prune({ workload, stored, active, copyPods }: Case['workload'], runtimeKnown: boolean): Action[] {
+  if (stored === undefined || !runtimeKnown) return [];
+  const used = new Set<GenerationNumber | undefined>([
+    stored.newest,
+    stored.proven,
+    stored.previous,
+    ...active.map((manifest) => manifest.generation),
+    ...copyPods.map((pod) => pod.generation),
+  ]);
+  const generations = [...stored.generations.keys()].filter((number) => !used.has(number));
+  return generations.length === 0 ? [] : [{ kind: 'prune', workload, generations }];
+}

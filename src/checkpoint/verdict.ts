@@ -1,0 +1,72 @@
+/** What a rule says about one workload. */
+import type { WorkloadMemory } from './memory.ts';
+import type { Action, Millis, Observation, Policy, WorkloadObservation } from './model.ts';
+
+/** Why a workload is in the state it is in. CamelCase and stable: operators search for these. */
+export type Reason =
+  /** Rule 0: the container runtime did not answer; nothing is started or stopped. */
+  | 'RuntimeUnknown'
+  /** The API server has not answered yet since the daemon started. */
+  | 'ApiUnknown'
+  /** The parent runs and a proven copy of what it is lies in the store. */
+  | 'Protected'
+  /** The parent runs; its copy is stored and not proven yet. */
+  | 'Saved'
+  /** A pod of this workload has just been seen; its copy is being written. */
+  | 'Saving'
+  /** Secrets or ConfigMaps of the pod have not been read (yet). */
+  | 'WaitingForObjects'
+  /** No copy can be made of the pod. */
+  | 'Refused'
+  /** The parent is down; the time before its copy is activated runs. */
+  | 'ParentDown'
+  /** The parent is down and there is no copy that could take its place. */
+  | 'NothingToActivate'
+  | 'Activating'
+  /** The copy runs in place of the parent. */
+  | 'Active'
+  /** The API server has the parent again; the copy stays until the parent has a container, or its turn. */
+  | 'YieldPending'
+  /** Copy and parent run side by side until the parent has been up long enough. */
+  | 'Overlap'
+  | 'Yielding'
+  /** The copy is gone, the parent has to come up before the deadline. */
+  | 'Trial'
+  | 'TrialFailed'
+  /** The API server has no such pod any more; the grace period runs. */
+  | 'ParentAbsent'
+  /** The grace period is over and the API server has not confirmed that the pod is gone. */
+  | 'AbsenceUnconfirmed'
+  /** The parent is gone, but its copy may be the only API server. */
+  | 'KeptServingApi'
+  | 'Retiring'
+  /** The checkpointer's own copy. */
+  | 'SelfActive'
+  /** The checkpointer's DaemonSet is gone; it leaves when the other workloads have. */
+  | 'Leaving';
+
+export interface Verdict {
+  readonly reason: Reason;
+  /** A sentence for people. */
+  readonly message: string;
+  readonly actions?: readonly Action[];
+  /** Something may change by itself at this time, or at any moment in the runtime. */
+  readonly wakeAt?: Millis;
+  readonly flux?: boolean;
+  readonly memory?: WorkloadMemory;
+}
+
+/** What the rules of one workload look at. */
+export interface Case {
+  readonly observation: Observation;
+  readonly policy: Policy;
+  readonly workload: WorkloadObservation;
+  readonly memory: WorkloadMemory;
+  readonly apiUnreachableSince: Millis | undefined;
+  /** The workload may give its active copy's place to the parent now; one workload at a time may. */
+  readonly mayYield: boolean;
+  /** The checkpointer is being removed from the node. */
+  readonly leaving: boolean;
+}
+
+export const seconds = (ms: Millis): string => `${Math.max(0, Math.round(ms / 100) / 10)} s`;

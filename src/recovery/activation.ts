@@ -1,0 +1,67 @@
+/** Rule 2, activate: a parent that does not run here is replaced by its proven copy, at once on a cold boot, else after a while. */
+import type { Action, GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
+import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
+
+/** What a reboot gets: the proven generation, or the newest one while none is proven. */
+export function candidate(stored: StoredWorkload | undefined): GenerationNumber | undefined {
+  return stored?.proven ?? stored?.newest;
+}
+
+export function activateAction({ workload }: Case, generation: GenerationNumber): Action {
+  // A new number for each activation, and so a new pod name: the kubelet makes a static pod wait for an older one of the same name to end.
+  return { kind: 'activate', workload: workload.workload, generation, activation: (workload.stored?.activations ?? 0) + 1 };
+}
+
+/** Undefined where the rule does not apply: a parent container runs, a copy is active already, or the API server says that no pod belongs here. */
+export function activate(given: Case): Verdict | undefined {
+  const { observation, policy, workload, memory, apiUnreachableSince } = given;
+  const { api, now } = observation;
+  const downSince = memory.parentDownSince;
+  if (workload.active.length > 0 || downSince === undefined) return undefined;
+  if (workload.parent.state === 'absent') return undefined;
+  if (api.state === 'unknown')
+    return { reason: 'ApiUnknown', message: 'the parent does not run; the API server has not answered yet', flux: true };
+
+  const generation = api.state === 'unreachable' ? candidate(workload.stored) : workload.stored?.proven;
+  const down = `the parent has not run for ${seconds(now - downSince)}`;
+  if (generation === undefined) {
+    return api.state === 'ok'
+      ? undefined
+      : { reason: 'NothingToActivate', message: `${down} and no copy is stored that could take its place`, flux: true };
+  }
+
+  const coldBoot = observation.settledBootId !== observation.bootId;
+  if (api.state === 'unreachable') {
+    // Both must have lasted: one lost answer while a container restarts is no outage.
+    const due = coldBoot ? now : Math.max(downSince, apiUnreachableSince ?? now) + policy.activateAfter;
+    const why = coldBoot ? 'the node has booted and the API server does not answer' : `${down} and the API server does not answer`;
+    if (now >= due)
+      return {
+        reason: 'Activating',
+        message: `${why}: activating generation ${generation}`,
+        actions: [activateAction(given, generation)],
+        flux: true,
+      };
+    return {
+      reason: 'ParentDown',
+      message: `${why}; generation ${generation} is activated in ${seconds(due - now)}`,
+      wakeAt: due,
+      flux: true,
+    };
+  }
+  // The API server answers (to others, if not to us): the kubelet can bring the parent by itself and gets the time to.
+  const due = downSince + policy.downFor;
+  if (now >= due)
+    return {
+      reason: 'Activating',
+      message: `${down}: activating generation ${generation}`,
+      actions: [activateAction(given, generation)],
+      flux: true,
+    };
+  return {
+    reason: 'ParentDown',
+    message: `${down}; generation ${generation} is activated in ${seconds(due - now)}`,
+    wakeAt: due,
+    flux: true,
+  };
+}

@@ -1,0 +1,60 @@
+/** Rule 6, retire: a workload whose parent is really gone is moved out of use. An empty answer is no proof; only a confirmed absence is. */
+import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
+import { deactivateAll, stopCopies } from './yield.ts';
+
+/** Undefined where the API server did not answer, or has the parent. */
+export function retire(given: Case): Verdict | undefined {
+  const { observation, policy, workload, memory, leaving } = given;
+  const { now } = observation;
+  if (observation.api.state !== 'ok' || workload.parent.state !== 'absent' || workload.stored === undefined) return undefined;
+  const since = memory.absentSince ?? now;
+  const due = since + policy.checkpointGracePeriod;
+  if (now < due && !leaving) {
+    return {
+      reason: 'ParentAbsent',
+      message: `the API server has no such pod on this node; the copy is retired in ${seconds(due - now)} if that is confirmed`,
+      wakeAt: due,
+    };
+  }
+  if (!workload.parent.unmarked && workload.absence !== 'gone') return confirm(given);
+  const serving = workload.active.some(({ generation }) => workload.stored?.generations.get(generation)?.traits.servesApi !== false);
+  // A timer must not end the only API server: its own answer is all that there is to say that its pod is gone.
+  if (serving)
+    return {
+      reason: 'KeptServingApi',
+      message:
+        'the parent is gone, but the copy serves the API and nothing shows that another API server does: delete its manifest to end it',
+    };
+  if (workload.active.length > 0)
+    return {
+      reason: 'Retiring',
+      message: 'the parent is gone: the copy leaves',
+      actions: [...deactivateAll(workload), ...stopCopies(workload)],
+      flux: true,
+    };
+  if (workload.copyPods.some((pod) => pod.running > 0))
+    return { reason: 'Retiring', message: 'the parent is gone: waiting for its copy to end', flux: true };
+  return {
+    reason: 'Retiring',
+    message: 'the parent is gone: its generations are moved out of use',
+    actions: [{ kind: 'retire', workload: workload.workload }],
+  };
+}
+
+function confirm({ observation: { now }, policy, workload, memory }: Case): Verdict {
+  const newest = workload.stored?.newest;
+  const pod = memory.lastParent ?? (newest === undefined ? undefined : workload.stored?.generations.get(newest)?.parent);
+  const retryAt = memory.askedAt === undefined ? now : memory.askedAt + policy.checkpointGracePeriod;
+  const message =
+    workload.absence === 'unasked'
+      ? 'asking the API server whether the pod is really gone'
+      : `the API server does not list the pod and does not confirm that it is gone either (${workload.absence})`;
+  if (pod === undefined || now < retryAt)
+    return { reason: 'AbsenceUnconfirmed', message, ...(pod === undefined ? {} : { wakeAt: retryAt }) };
+  return {
+    reason: 'AbsenceUnconfirmed',
+    message,
+    actions: [{ kind: 'confirmAbsence', workload: workload.workload, pod }],
+    memory: { ...memory, askedAt: now },
+  };
+}

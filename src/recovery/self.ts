@@ -1,0 +1,39 @@
+/**
+ * Rule 7, self: the checkpointer's own copy is always active. It runs beside the DaemonSet's pod and waits for the leader lock; after a power cut it is
+ * the one that the kubelet can start. When its DaemonSet is gone it leaves last.
+ */
+import type { Action } from '../checkpoint/model.ts';
+import type { Case, Verdict } from '../checkpoint/verdict.ts';
+import { activateAction, candidate } from './activation.ts';
+import { retire } from './retire.ts';
+import { deactivateAll } from './yield.ts';
+
+export function self(given: Case, othersActive: boolean): Verdict | undefined {
+  const { workload, leaving } = given;
+  if (leaving) {
+    if (othersActive)
+      return { reason: 'Leaving', message: 'the DaemonSet of the checkpointer is gone; it leaves once no other copy is active' };
+    // Its own containers are not stopped through the runtime: the kubelet ends them after the manifest, and the store must be left in order before.
+    return {
+      reason: 'Leaving',
+      message: 'the DaemonSet of the checkpointer is gone: it leaves the node',
+      actions: [{ kind: 'retire', workload: workload.workload }, ...deactivateAll(workload)],
+    };
+  }
+  const retiring = retire(given);
+  if (retiring !== undefined && retiring.actions?.every((action) => action.kind === 'confirmAbsence') !== false) return retiring;
+
+  const active = workload.active[0];
+  // A generation that is not proven never takes the place of a running copy; without one it is better than nothing.
+  const wanted = active === undefined ? candidate(workload.stored) : (workload.stored?.proven ?? active.generation);
+  if (wanted === undefined || active?.generation === wanted)
+    return active === undefined
+      ? undefined
+      : { reason: 'SelfActive', message: `generation ${active.generation} waits beside the DaemonSet's pod` };
+  const replaced: Action[] = workload.active.map(({ file }) => ({ kind: 'deactivate', workload: workload.workload, file }));
+  return {
+    reason: 'Activating',
+    message: `activating generation ${wanted} of the checkpointer itself`,
+    actions: [activateAction(given, wanted), ...replaced],
+  };
+}
