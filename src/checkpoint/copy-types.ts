@@ -1,5 +1,5 @@
 /** The complete copy of a pod as data: a static pod that names no API object, and every file it mounts. */
-import type { V1Pod } from '@kubernetes/client-node';
+import type { V1ConfigMap, V1Pod, V1Secret } from '@kubernetes/client-node';
 import type { Digest, Traits } from './model.ts';
 
 /** Stands for the generation's directory in a copy that has no generation number yet; only at the start of a hostPath. */
@@ -55,3 +55,16 @@ export type ObjectState<T> =
   /** The API server answered that there is none. */
   | { readonly state: 'absent' }
   | { readonly state: 'unknown'; readonly detail: string };
+
+/** What is known of an object at this moment. */
+export type ObjectLookup = (ref: ObjectRef) => ObjectState<V1Secret | V1ConfigMap>;
+
+/** How copies are made on this node. */
+export interface CopyPolicy {
+  /** Variables from a Secret: no copy, or their values in clear in the static pod, its manifest and its mirror pod in the API. */
+  readonly secretEnv: 'refuse' | 'inline';
+  /** Where a copy's containers find the API server if they do not say so themselves; the kubelet tells static pods nothing before it has seen it. */
+  readonly kubernetesService?: { readonly host: string; readonly port: number };
+  /** The node's `status.allocatable`: what a container without a limit is told that it may use. */
+  readonly nodeAllocatable?: Readonly<Record<string, string>>;
+}

@@ -84,11 +84,16 @@ const SHORT_KIND: Readonly<Record<string, string>> = {
   Job: 'job',
 };
 
-/** The workload's part of a copy's pod name. Distinct for two workloads that share a name; at most 200 characters, so that generation, activation and node name fit behind it. */
+/**
+ * The workload's part of a copy's pod name. Distinct for two workloads that share a name. A pod's name has at most 253 characters; this part
+ * at most 160, so that generation, activation and the node's name (up to 76) fit behind it.
+ */
 export function copyBaseName(w: Workload): string {
   const kind = SHORT_KIND[qualifiedKind(w)] ?? `${w.kind.toLowerCase().slice(0, 20)}-${shortHash(qualifiedKind(w))}`;
   const name = `${w.name}-${kind}`;
-  return name.length <= 200 ? name : `${w.name.slice(0, 150)}-${shortHash(w.name)}-${kind}`;
+  if (name.length <= 160) return name;
+  // A cut that ends in a dot or a dash would not be a DNS subdomain with a dash behind it.
+  return `${w.name.slice(0, 120).replace(/[.-]+$/, '')}-${shortHash(w.name)}-${kind}`;
 }
 
 /** A file name for the workload: namespace and kind hold no dot, so the first two dots separate. */

@@ -1,0 +1,144 @@
+/**
+ * The copy of a pod (design §4): a static pod that names no API object, and every file it mounts, rendered as the kubelet would have
+ * rendered it for the parent. Pure: the same parent, objects and policy give the same bytes.
+ */
+import type { V1Container, V1Pod, V1PodSpec } from '@kubernetes/client-node';
+import { CHECKPOINT_OF, WORKLOAD } from './annotations.ts';
+import { canonical, digestOf } from './copy/canonical.ts';
+import { renderEnvironment } from './copy/environment.ts';
+import { withNumberedPorts } from './copy/ports.ts';
+import { type Rendering, refuse } from './copy/rendering.ts';
+import { traitsOf } from './copy/traits.ts';
+import { renderVolumes } from './copy/volumes.ts';
+import type { CopyPolicy, ObjectLookup } from './copy-types.ts';
+import type { CopyOutcome } from './model.ts';
+import { isCopy, isStatic } from './selection.ts';
+import { violations } from './static-pod-rules.ts';
+import { copyBaseName, type Workload, workloadKey, workloadOf } from './workload.ts';
+
+/**
+ * What the copy's pod does not carry: references to API objects, what belongs to scheduling (the kubelet's static pods are not scheduled),
+ * what only a controller could fulfil (readiness gates), and what ends a pod that is meant to stay (`activeDeadlineSeconds`).
+ * A runtime class is an API object; its overhead goes with it.
+ */
+const REMOVED = [
+  'serviceAccountName',
+  'serviceAccount',
+  'imagePullSecrets',
+  'nodeName',
+  'nodeSelector',
+  'affinity',
+  'topologySpreadConstraints',
+  'schedulingGates',
+  'schedulingGroup',
+  'schedulerName',
+  'runtimeClassName',
+  'overhead',
+  'readinessGates',
+  'ephemeralContainers',
+  'activeDeadlineSeconds',
+] as const satisfies readonly (keyof V1PodSpec)[];
+
+/**
+ * Makes the copy of a marked pod, as the API server returned it. Refused with every reason at once; `waiting` when nothing speaks against
+ * a copy and objects that it needs are absent or unknown. Throws for a pod without metadata.name or metadata.namespace.
+ */
+export function makeCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPolicy): CopyOutcome {
+  const workload = workloadOf(parent);
+  const r: Rendering = { parent, namespace: workload.namespace, policy, lookup, refusals: [], waiting: new Set() };
+  refuseWhole(r);
+  const containers = [...(parent.spec?.initContainers ?? []), ...(parent.spec?.containers ?? [])];
+  const { volumes, filled, files, directories } = renderVolumes(r, containers);
+  const pod: V1Pod = {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: metadataOf(parent, workload),
+    spec: {
+      ...keptSpec(parent),
+      automountServiceAccountToken: false,
+      tolerations: [{ operator: 'Exists' }],
+      ...(parent.spec?.volumes && { volumes: [...volumes] }),
+      containers: renderContainers(r, parent.spec?.containers ?? [], 'spec.containers', filled),
+      ...(parent.spec?.initContainers && {
+        initContainers: renderContainers(r, parent.spec.initContainers, 'spec.initContainers', filled),
+      }),
+    },
+  };
+  if (r.refusals.length === 0) checkRules(r, pod);
+  if (r.refusals.length > 0) return { kind: 'refused', refusals: r.refusals };
+  if (r.waiting.size > 0) return { kind: 'waiting', objects: [...r.waiting].sort() };
+  const traits = traitsOf(parent);
+  // The canonical form is a copy of its own: nothing of the parent is shared with it.
+  const own = canonical(pod) as V1Pod;
+  return { kind: 'copy', copy: { digest: digestOf(own, files, directories, traits), pod: own, files, directories, traits } };
+}
+
+/** Our annotations name the workload, not the pod: a new pod of an unchanged workload has the same copy. */
+function metadataOf(parent: V1Pod, workload: Workload): NonNullable<V1Pod['metadata']> {
+  const labels = parent.metadata?.labels;
+  return {
+    name: copyBaseName(workload),
+    namespace: workload.namespace,
+    ...(labels && { labels }),
+    annotations: { [CHECKPOINT_OF]: workload.name, [WORKLOAD]: workloadKey(workload) },
+  };
+}
+
+function keptSpec(parent: V1Pod): Partial<V1PodSpec> {
+  const spec: Partial<V1PodSpec> = { ...parent.spec };
+  for (const field of REMOVED) delete spec[field];
+  return spec;
+}
+
+function renderContainers(r: Rendering, containers: readonly V1Container[], list: string, filled: ReadonlySet<string>): V1Container[] {
+  const hostNetwork = r.parent.spec?.hostNetwork === true;
+  return containers.map((parent, i) => {
+    const field = `${list}[${i}]`;
+    const container: V1Container = { ...withNumberedPorts(parent), imagePullPolicy: 'IfNotPresent' };
+    // Two pods that declare one host port: the kubelet fails the later one, the parent, at admission.
+    if (hostNetwork) delete container.ports;
+    else refuseHostPorts(r, parent, field);
+    if ((parent.resources?.claims ?? []).length > 0) refuseClaims(r, `${field}.resources.claims`);
+    const env = renderEnvironment(r, parent, field);
+    delete container.envFrom;
+    delete container.env;
+    if (env.length > 0) container.env = env;
+    if (parent.volumeMounts)
+      container.volumeMounts = parent.volumeMounts.map((mount) => (filled.has(mount.name) ? { ...mount, readOnly: true } : mount));
+    return container;
+  });
+}
+
+/**
+ * A host port without the host's network is made by the network plugin, for the pod that declares it. The copy would have to declare it to
+ * be of use, and then the kubelet fails every new parent at admission: it could never take over again.
+ */
+function refuseHostPorts(r: Rendering, container: V1Container, field: string): void {
+  container.ports?.forEach((port, i) => {
+    if (port.hostPort === undefined || port.hostPort === 0) return;
+    const why = 'While the copy holds this port the kubelet admits no other pod with it, so the copy could not be replaced.';
+    refuse(r, 'HostPort', `${field}.ports[${i}].hostPort`, `${why} Use hostNetwork: true, or no hostPort.`);
+  });
+}
+
+function refuseClaims(r: Rendering, field: string): void {
+  refuse(r, 'ResourceClaim', field, 'Devices are allocated through the API server. Take the claim out, or do not mark the pod.');
+}
+
+/** Reasons that concern the pod as a whole. */
+function refuseWhole(r: Rendering): void {
+  const { metadata, spec } = r.parent;
+  if (isStatic(r.parent))
+    refuse(r, 'StaticPod', 'metadata.annotations', 'A static pod has its manifest on the node already. Take the mark from its manifest.');
+  if (isCopy(r.parent)) refuse(r, 'CopyOfCopy', 'metadata.annotations', `"${metadata?.name}" is a copy itself. Mark its parent.`);
+  if (spec === undefined || (spec.containers ?? []).length === 0)
+    refuse(r, 'NoContainers', 'spec.containers', 'The pod has no containers: this is not a pod as the API server returns it.');
+  // The kubelet runs a static pod anew after each boot: a job that has ended would be done again.
+  if (spec?.restartPolicy !== undefined && spec.restartPolicy !== 'Always')
+    refuse(r, 'RestartPolicy', 'spec.restartPolicy', `A copy keeps its pod running; "${spec.restartPolicy}" lets it end. Use Always.`);
+  if ((spec?.resourceClaims ?? []).length > 0) refuseClaims(r, 'spec.resourceClaims');
+}
+
+function checkRules(r: Rendering, pod: V1Pod): void {
+  for (const { field, message } of violations(pod, r.parent.spec?.nodeName)) refuse(r, 'KubeletWouldRefuse', field, message);
+}

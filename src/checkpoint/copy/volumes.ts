@@ -1,0 +1,140 @@
+/** Volumes of the copy: those that the kubelet fills from the API become directories of the generation, the local ones stay. */
+import { posix } from 'node:path';
+import type { V1Container, V1Volume } from '@kubernetes/client-node';
+import { type CopyDirectory, type CopyFile, GENERATION_DIR } from '../copy-types.ts';
+import { isDnsLabel, parentsOf, safeRelativePath } from './paths.ts';
+import { isFilledFromApi, type Payload, payloadOf } from './payload.ts';
+import { type Rendering, refuse } from './rendering.ts';
+
+export interface RenderedVolumes {
+  readonly volumes: readonly V1Volume[];
+  /** Names of the volumes that became directories of the generation. */
+  readonly filled: ReadonlySet<string>;
+  readonly files: readonly CopyFile[];
+  readonly directories: readonly CopyDirectory[];
+}
+
+/** Volumes that need neither the API server nor a controller (attaching a disk is a controller's work) and stay as they are. */
+const LOCAL = new Set(['hostPath', 'emptyDir', 'nfs', 'image']);
+
+/** The mode of the kubelet's own directories below a volume, where the files of an API volume lie. */
+const DIRECTORY_MODE = 0o755;
+
+const SETGID = 0o2000;
+
+export function renderVolumes(r: Rendering, containers: readonly V1Container[]): RenderedVolumes {
+  const volumes: V1Volume[] = [];
+  const filled = new Set<string>();
+  const files: CopyFile[] = [];
+  const directories: CopyDirectory[] = [];
+  (r.parent.spec?.volumes ?? []).forEach((volume, i) => {
+    const field = `spec.volumes[${i}]`;
+    if (!isFilledFromApi(volume)) {
+      volumes.push(localVolume(r, volume, field));
+    } else if (!isDnsLabel(volume.name) || filled.has(volume.name)) {
+      refuse(r, 'InvalidVolumeName', `${field}.name`, `${JSON.stringify(volume.name)} is not a name of one volume. Use a DNS label, once.`);
+    } else {
+      filled.add(volume.name);
+      volumes.push({ name: volume.name, hostPath: { path: `${GENERATION_DIR}/files/${volume.name}`, type: 'Directory' } });
+      const payload = payloadOf(r, volume, field);
+      const mountPoints = mountPointsIn(r, volume.name, payload, containers, field);
+      const tree = treeOf(r, volume.name, payload, mountPoints, field);
+      files.push(...tree.files);
+      directories.push(...tree.directories);
+    }
+  });
+  return { volumes, filled, files: files.sort(byPath), directories: directories.sort(byPath) };
+}
+
+function byPath(a: { readonly path: string }, b: { readonly path: string }): number {
+  return a.path < b.path ? -1 : Number(a.path > b.path);
+}
+
+function localVolume(r: Rendering, volume: V1Volume, field: string): V1Volume {
+  const kinds = Object.entries(volume).flatMap(([kind, source]) => (kind === 'name' || source === undefined ? [] : [kind]));
+  for (const kind of kinds) if (!LOCAL.has(kind)) refuseVolume(r, kind, `${field}.${kind}`);
+  // Anything else than an absolute path could later be taken for a path into the generation.
+  if (volume.hostPath && !volume.hostPath.path.startsWith('/'))
+    refuse(r, 'UnsafePath', `${field}.hostPath.path`, `${JSON.stringify(volume.hostPath.path)} is not an absolute path. Make it one.`);
+  return volume.image ? { ...volume, image: { ...volume.image, pullPolicy: 'IfNotPresent' } } : volume;
+}
+
+const REFUSED: Readonly<Record<string, { readonly code: string; readonly why: string }>> = {
+  persistentVolumeClaim: { code: 'PersistentVolumeClaim', why: 'Claims are resolved by the API server.' },
+  csi: { code: 'CsiVolume', why: 'A CSI volume needs its CSIDriver object from the API server.' },
+  ephemeral: { code: 'EphemeralVolume', why: 'An ephemeral volume is a claim that a controller makes.' },
+};
+
+function refuseVolume(r: Rendering, kind: string, field: string): void {
+  const { code, why } = (Object.hasOwn(REFUSED, kind) ? REFUSED[kind] : undefined) ?? {
+    code: 'UnsupportedVolume',
+    why: `A ${kind} volume needs the API server or a controller.`,
+  };
+  refuse(r, code, field, `${why} Use a hostPath, emptyDir or nfs volume.`);
+}
+
+/**
+ * Directories that mounts need inside this volume. It is mounted read-only, so the runtime cannot make them: where another volume is mounted
+ * below this one the kubelet makes the mount point beforehand, and for a subPath that does not exist it makes a directory.
+ */
+function mountPointsIn(r: Rendering, name: string, payload: Payload, containers: readonly V1Container[], field: string): Set<string> {
+  const wanted: string[] = [];
+  for (const { volumeMounts = [] } of containers) {
+    const paths = volumeMounts.map((mount) => trimSlash(posix.normalize(mount.mountPath)));
+    volumeMounts.forEach((mount, i) => {
+      if (mount.name !== name) return;
+      if (mount.subPath !== undefined && mount.subPath !== '') wanted.push(mount.subPath);
+      const own = `${paths[i] ?? ''}/`;
+      const below = paths.filter((path) => path.startsWith(own) && path !== own);
+      // Of mounts within mounts only the outer one lies in this volume.
+      wanted.push(...below.filter((path) => !below.some((other) => path.startsWith(`${other}/`))).map((path) => path.slice(own.length)));
+    });
+  }
+  const points = new Set<string>();
+  for (const path of wanted) {
+    const safe = safeRelativePath(path);
+    if (safe === undefined)
+      refuse(r, 'UnsafePath', field, `A container mounts ${JSON.stringify(path)} of this volume. Use a relative path without "..".`);
+    // A file of the payload is what a mount of a single file lies upon, or what a subPath names.
+    else if (!payload.has(safe)) points.add(safe);
+  }
+  return points;
+}
+
+function trimSlash(path: string): string {
+  return path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path;
+}
+
+interface Tree {
+  readonly files: readonly CopyFile[];
+  readonly directories: readonly CopyDirectory[];
+}
+
+function treeOf(r: Rendering, name: string, payload: Payload, mountPoints: ReadonlySet<string>, field: string): Tree {
+  const inside = new Set([...mountPoints, ...[...payload.keys(), ...mountPoints].flatMap(parentsOf)]);
+  for (const path of payload.keys()) {
+    if (inside.has(path))
+      refuse(r, 'PathConflict', field, `${JSON.stringify(path)} would have to be a file and a directory. Give one of them another path.`);
+  }
+  const group = groupOf(r);
+  const directory = { mode: group === undefined ? DIRECTORY_MODE : DIRECTORY_MODE | 0o550 | SETGID, uid: 0, gid: group ?? 0 };
+  return {
+    directories: [{ path: name, ...directory }, ...[...inside].map((path) => ({ path: `${name}/${path}`, ...directory }))],
+    files: [...payload].map(([path, { bytes, mode }]) => ({
+      path: `${name}/${path}`,
+      bytes,
+      mode: group === undefined ? mode : mode | 0o440,
+      uid: 0,
+      gid: group ?? 0,
+    })),
+  };
+}
+
+/** The group that the kubelet gives to a volume's files, making them readable for it; these volumes are read-only, so never writable. */
+function groupOf(r: Rendering): number | undefined {
+  const group = r.parent.spec?.securityContext?.fsGroup;
+  if (group === undefined || (Number.isInteger(group) && group >= 0 && group < 2 ** 31)) return group;
+  const exists = r.refusals.some((refusal) => refusal.code === 'InvalidGroup');
+  if (!exists) refuse(r, 'InvalidGroup', 'spec.securityContext.fsGroup', `${group} is not a group id. Use a number from 0 to 2147483647.`);
+  return undefined;
+}

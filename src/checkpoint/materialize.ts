@@ -1,0 +1,85 @@
+/** From a stored copy to the manifest that lies in the kubelet's directory, and what can be read back from one. */
+import type { V1Pod } from '@kubernetes/client-node';
+import { ACTIVATION, DIGEST, GENERATION, WORKLOAD } from './annotations.ts';
+import { canonical } from './copy/canonical.ts';
+import { own } from './copy/rendering.ts';
+import { GENERATION_DIR } from './copy-types.ts';
+import type { Digest, GenerationNumber } from './model.ts';
+import type { WorkloadKey } from './workload.ts';
+
+export interface Placement {
+  /** Absolute path of the generation on the host, the same inside the checkpointer's container. */
+  readonly generationDir: string;
+  readonly generation: GenerationNumber;
+  /** Number of this activation. Each one makes a new pod name, so that it never waits behind an old pod; none outside the kubelet's directory. */
+  readonly activation?: number;
+  readonly digest: Digest;
+}
+
+/** The static pod of a generation in its place. Throws if `generationDir` is not absolute. */
+export function materialize(pod: V1Pod, place: Placement): V1Pod {
+  if (!place.generationDir.startsWith('/')) throw new Error(`generation directory "${place.generationDir}": expected an absolute path`);
+  const activation = place.activation === undefined ? {} : { [ACTIVATION]: String(place.activation) };
+  const suffix = place.activation === undefined ? '' : `-a${place.activation}`;
+  const result = structuredClone(pod);
+  result.metadata = {
+    ...result.metadata,
+    name: `${pod.metadata?.name}-g${place.generation}${suffix}`,
+    annotations: {
+      ...result.metadata?.annotations,
+      [GENERATION]: String(place.generation),
+      [DIGEST]: place.digest,
+      ...activation,
+    },
+  };
+  for (const { hostPath } of result.spec?.volumes ?? []) {
+    if (hostPath?.path.startsWith(`${GENERATION_DIR}/`)) hostPath.path = place.generationDir + hostPath.path.slice(GENERATION_DIR.length);
+  }
+  return result;
+}
+
+/** The manifest's bytes: JSON, which every YAML parser reads alike, with sorted keys. The same pod gives the same bytes, so the kubelet the same UID. */
+export function manifestBytes(pod: V1Pod): Buffer {
+  return Buffer.from(`${JSON.stringify(canonical(pod), undefined, 2)}\n`, 'utf8');
+}
+
+export interface ActiveCopy {
+  readonly workload: WorkloadKey;
+  readonly generation: GenerationNumber;
+  readonly activation: number;
+  readonly digest: Digest;
+}
+
+/** Which copy a manifest is, from our annotations; undefined for anything that is not an activated copy of ours: other files may lie there. */
+export function parseActiveManifest(bytes: Uint8Array): ActiveCopy | undefined {
+  const annotations = annotationsOf(parse(bytes));
+  const workload = own(annotations, WORKLOAD);
+  const generation = numberIn(own(annotations, GENERATION));
+  const activation = numberIn(own(annotations, ACTIVATION));
+  const digest = own(annotations, DIGEST);
+  if (workload === undefined || generation === undefined || activation === undefined) return undefined;
+  if (digest === undefined || !/^[0-9a-f]{64}$/.test(digest)) return undefined;
+  return { workload: workload as WorkloadKey, generation, activation, digest: digest as Digest };
+}
+
+function parse(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(Buffer.from(bytes).toString('utf8'));
+  } catch {
+    return undefined;
+  }
+}
+
+function annotationsOf(value: unknown): Record<string, string> {
+  const annotations = member(member(value, 'metadata'), 'annotations');
+  if (typeof annotations !== 'object' || annotations === null) return {};
+  return Object.fromEntries(Object.entries(annotations).filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
+}
+
+function member(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, key) ? Reflect.get(value, key) : undefined;
+}
+
+function numberIn(text: string | undefined): number | undefined {
+  return text !== undefined && /^[1-9][0-9]{0,14}$/.test(text) ? Number(text) : undefined;
+}
