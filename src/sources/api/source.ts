@@ -1,0 +1,148 @@
+/** The API server as a source: this node's pods, the objects that marked pods name, and the answers about pods that are missing. */
+import { setMaxListeners } from 'node:events';
+import type { V1Pod } from '@kubernetes/client-node';
+import type { Logger } from 'pino';
+import type { ObjectRef, ObjectState } from '../../checkpoint/copy-types.ts';
+import type { Absence, ApiState } from '../../checkpoint/model.ts';
+import { isMarked } from '../../checkpoint/selection.ts';
+import type { ApiSnapshot, ApiSource } from '../snapshots.ts';
+import { askForPod } from './absence.ts';
+import type { ApiClient } from './client.ts';
+import { createObjectWatches, type NamedObject, objectKey } from './objects.ts';
+import { startReflector } from './reflector.ts';
+import { keepPod } from './strip.ts';
+import { TIMING, type Timing } from './timing.ts';
+
+export interface ApiSourceOptions {
+  /** The source closes it when it is stopped. */
+  readonly client: ApiClient;
+  readonly nodeName: string;
+  /** Which Secrets and ConfigMaps a marked pod names. */
+  references(pod: V1Pod): readonly ObjectRef[];
+  /** Look again: the snapshot is another one. */
+  onChange(): void;
+  readonly log: Logger;
+  readonly timing?: Timing;
+  /** From 0 up to 1. */
+  readonly random?: () => number;
+  /** Milliseconds, monotonic. */
+  readonly now?: () => number;
+}
+
+/** Answers about absent pods that are remembered; the oldest goes first. */
+const ANSWERS = 256;
+
+export function createApiSource(options: ApiSourceOptions): ApiSource {
+  const { client, nodeName, log, timing = TIMING, random = Math.random, now = () => performance.now() } = options;
+  const stopped = new AbortController();
+  setMaxListeners(0, stopped.signal);
+  const answers = new Map<string, Absence>();
+  const asking = new Map<string, Promise<void>>();
+  /** Object watches that wait for the API server to be back. */
+  const waiting = new Set<() => void>();
+
+  const objects = createObjectWatches({ client, timing, random, now, log, onChange: options.onChange, gate: untilReachable });
+  const pods = startReflector<V1Pod>({
+    client,
+    timing,
+    random,
+    now,
+    log,
+    path: '/api/v1/pods',
+    fieldSelector: `spec.nodeName=${nodeName}`,
+    keep: keepPod,
+    onState(state) {
+      if (state.state === 'ok') {
+        log.info({ server: client.server }, 'API server: ok');
+        for (const go of [...waiting]) go();
+      } else {
+        log.warn({ server: client.server, ...state }, `API server: ${state.state}`);
+      }
+    },
+    onChange() {
+      const { state, objects: byUid } = pods.collection();
+      if (state.state === 'ok') {
+        // What is known while the API server is away may be old: only what it says itself ends a watch.
+        objects.follow(named());
+        for (const uid of answers.keys()) if (byUid.has(uid)) answers.delete(uid);
+      } else {
+        answers.clear();
+      }
+      options.onChange();
+    },
+  });
+
+  function named(): ObjectRef[] {
+    return [...pods.collection().objects.values()].filter(isMarked).flatMap((pod) => {
+      try {
+        return options.references(pod);
+      } catch (error) {
+        log.error({ err: error, namespace: pod.metadata?.namespace, pod: pod.metadata?.name }, 'the references of the pod cannot be read');
+        return [];
+      }
+    });
+  }
+
+  async function untilReachable(signal: AbortSignal): Promise<boolean> {
+    if (signal.aborted || pods.collection().state.state === 'ok') return false;
+    await new Promise<void>((resolve) => {
+      const go = () => {
+        waiting.delete(go);
+        signal.removeEventListener('abort', go);
+        resolve();
+      };
+      waiting.add(go);
+      signal.addEventListener('abort', go);
+    });
+    return true;
+  }
+
+  function read(): ApiSnapshot {
+    const { state, objects: byUid } = pods.collection();
+    const states = objects.states();
+    return {
+      state,
+      pods: byUid,
+      object: (ref) => (state.state === 'ok' ? (states.get(objectKey(ref)) ?? NOT_NAMED) : notCurrent(state)),
+      absences: new Map(answers),
+    };
+  }
+
+  async function ask(namespace: string, name: string, uid: string): Promise<void> {
+    const deadlines = { signal: stopped.signal, headTimeoutMs: timing.headTimeout, bodyTimeoutMs: timing.bodyTimeout };
+    const answer = await askForPod(client, nodeName, { namespace, name, uid }, deadlines);
+    // An answer from a server that is away by now is no longer its answer.
+    if (stopped.signal.aborted || pods.collection().state.state !== 'ok') return;
+    answers.delete(uid);
+    answers.set(uid, answer);
+    for (const oldest of answers.keys()) {
+      if (answers.size <= ANSWERS) break;
+      answers.delete(oldest);
+    }
+    options.onChange();
+  }
+
+  return {
+    snapshot: read,
+    confirmAbsence(namespace, name, uid) {
+      const running = asking.get(uid) ?? ask(namespace, name, uid).finally(() => asking.delete(uid));
+      asking.set(uid, running);
+      return running;
+    },
+    async stop() {
+      stopped.abort();
+      const ended = Promise.all([pods.stop(), objects.stop(), ...asking.values()]);
+      client.close();
+      await ended;
+    },
+  };
+}
+
+const NOT_NAMED: ObjectState<NamedObject> = { state: 'unknown', detail: 'not watched: no marked pod on this node names it' };
+
+function notCurrent(state: Exclude<ApiState, { state: 'ok' }>): ObjectState<NamedObject> {
+  return {
+    state: 'unknown',
+    detail: state.state === 'unknown' ? 'the API server has not answered yet' : `API server ${state.state}: ${state.detail}`,
+  };
+}
