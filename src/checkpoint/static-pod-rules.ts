@@ -125,16 +125,20 @@ function* mounts(container: V1Container, field: string, volumes: ReadonlySet<str
   }
 }
 
-/** One host port twice, with one protocol and address, and on the host's network a container port that is not the host port. */
+/**
+ * A host port that two containers declare with one protocol and address (init containers run one after the other, so each is looked at
+ * alone), and on the host's network a host port that is not the container port.
+ */
 function* hostPorts(pod: V1Pod): Generator<Violation> {
   const hostNetwork = pod.spec?.hostNetwork === true;
-  const taken = new Set<string>();
+  const together = new Set<string>();
   for (const { container, field } of containersOf(pod)) {
+    const taken = field.startsWith('spec.containers') ? together : new Set<string>();
     for (const [i, port] of (container.ports ?? []).entries()) {
-      const where = `${field}.ports[${i}].hostPort`;
-      if (hostNetwork && port.hostPort !== undefined && port.hostPort !== port.containerPort)
-        yield { field: where, message: 'On the host network a host port has to be the container port.' };
       if (port.hostPort === undefined || port.hostPort === 0) continue;
+      const where = `${field}.ports[${i}].hostPort`;
+      if (hostNetwork && port.hostPort !== port.containerPort)
+        yield { field: where, message: 'On the host network a host port has to be the container port.' };
       const key = `${port.protocol ?? 'TCP'}/${port.hostIP ?? ''}/${port.hostPort}`;
       if (taken.has(key)) yield { field: where, message: `Host port ${port.hostPort} is declared twice.` };
       taken.add(key);
