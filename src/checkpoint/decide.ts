@@ -10,7 +10,7 @@
  *     7  self                                                  recovery/self.ts
  */
 import { activate } from '../recovery/activation.ts';
-import { retire } from '../recovery/retire.ts';
+import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { self } from '../recovery/self.ts';
 import { nextToYield, yieldToParent } from '../recovery/yield.ts';
 import { type Memory, remember, type WorkloadMemory } from './memory.ts';
@@ -127,11 +127,15 @@ function leave({ workload, leaving }: Case): Verdict | undefined {
 }
 
 /** Rule 7: the checkpointer's own pod is confirmed gone for the grace period. */
-function isLeaving(memory: Memory, { now, api, self: own, workloads }: Observation, policy: Policy): boolean {
-  const workload = own === undefined ? undefined : workloads.get(own);
-  const since = own === undefined ? undefined : memory.workloads.get(own)?.absentSince;
-  if (api.state !== 'ok' || workload === undefined || since === undefined || workload.parent.state !== 'absent') return false;
-  return now >= since + policy.checkpointGracePeriod && (workload.absence === 'gone' || workload.parent.unmarked);
+function isLeaving(memory: Memory, observation: Observation, policy: Policy): boolean {
+  const own = observation.self;
+  const workload = own === undefined ? undefined : observation.workloads.get(own);
+  const remembered = own === undefined ? undefined : memory.workloads.get(own);
+  if (observation.api.state !== 'ok' || workload === undefined || remembered?.absentSince === undefined) return false;
+  return (
+    observation.now >= remembered.absentSince + policy.checkpointGracePeriod &&
+    isConfirmedGone({ observation, workload, memory: remembered })
+  );
 }
 
 /** Cold-boot activation is over when both sources have answered and nothing is left that it would activate at once. */

@@ -38,6 +38,15 @@ export function materialize(pod: V1Pod, place: Placement): V1Pod {
   return result;
 }
 
+/**
+ * The pod of a stored generation as it is handed to the kubelet. Each activation makes a new pod name: a static pod waits for an older one of the same
+ * name to end, and before the kubelet has once seen the API server nothing ends it.
+ */
+export function activated(pod: V1Pod, activation: number): V1Pod {
+  const annotations = { ...pod.metadata?.annotations, [ACTIVATION]: String(activation) };
+  return { ...pod, metadata: { ...pod.metadata, name: `${pod.metadata?.name}-a${activation}`, annotations } };
+}
+
 /** The manifest's bytes: JSON, which every YAML parser reads alike, with sorted keys. The same pod gives the same bytes, so the kubelet the same UID. */
 export function manifestBytes(pod: V1Pod): Buffer {
   return Buffer.from(`${JSON.stringify(canonical(pod), undefined, 2)}\n`, 'utf8');

@@ -41,11 +41,12 @@ export interface Parent {
 
 export type ParentState =
   | { readonly state: 'present'; readonly pod: Parent }
-  | { readonly state: 'absent' }
+  /** The API server answered, and no marked pod of the workload is bound to this node. `unmarked`: one is, and has lost its mark. */
+  | { readonly state: 'absent'; readonly unmarked: boolean }
   | { readonly state: 'unknown' };
 
 /** What the API server said when asked for an absent parent by name. Only `gone` allows anything to be retired. */
-export type Absence = 'gone' | 'present' | 'unanswered' | 'unasked';
+export type Absence = 'gone' | 'present' | 'unanswered';
 
 /** A pod's latest sandbox and the newest attempt of each of its containers, as the container runtime has them. */
 export interface RuntimePod {
@@ -107,7 +108,6 @@ export interface Traits {
 export interface WorkloadObservation {
   readonly workload: Workload;
   readonly parent: ParentState;
-  readonly absence: Absence;
   /** Pods of the workload that the kubelet has from the API server; empty when the runtime is unknown. */
   readonly parentPods: readonly RuntimePod[];
   /** Pods of the workload's copies. */
@@ -128,6 +128,8 @@ export interface Observation {
   readonly disk: { readonly state: 'ok' } | { readonly state: 'unknown'; readonly detail: string };
   /** The checkpointer's own workload, where it runs as a pod. */
   readonly self: WorkloadKey | undefined;
+  /** Answers to confirmAbsence, by pod uid. */
+  readonly absences: ReadonlyMap<string, Absence>;
   readonly workloads: ReadonlyMap<WorkloadKey, WorkloadObservation>;
 }
 

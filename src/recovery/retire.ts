@@ -16,7 +16,7 @@ export function retire(given: Case): Verdict | undefined {
       wakeAt: due,
     };
   }
-  if (!workload.parent.unmarked && workload.absence !== 'gone') return confirm(given);
+  if (!isConfirmedGone(given)) return confirm(given);
   const serving = workload.active.some(({ generation }) => workload.stored?.generations.get(generation)?.traits.servesApi !== false);
   // A timer must not end the only API server: its own answer is all that there is to say that its pod is gone.
   if (serving)
@@ -41,14 +41,30 @@ export function retire(given: Case): Verdict | undefined {
   };
 }
 
-function confirm({ observation: { now }, policy, workload, memory }: Case): Verdict {
+/** The pod that has to be gone: the parent as it was last seen, or, after a start of the daemon, as it was when it was saved. */
+function lastParent({ workload, memory }: Pick<Case, 'workload' | 'memory'>): { readonly name: string; readonly uid: string } | undefined {
   const newest = workload.stored?.newest;
-  const pod = memory.lastParent ?? (newest === undefined ? undefined : workload.stored?.generations.get(newest)?.parent);
+  return memory.lastParent ?? (newest === undefined ? undefined : workload.stored?.generations.get(newest)?.parent);
+}
+
+export function isConfirmedGone(given: Pick<Case, 'observation' | 'workload' | 'memory'>): boolean {
+  const { observation, workload } = given;
+  const pod = lastParent(given);
+  return (
+    workload.parent.state === 'absent' && (workload.parent.unmarked || (pod !== undefined && observation.absences.get(pod.uid) === 'gone'))
+  );
+}
+
+function confirm(given: Case): Verdict {
+  const { observation, policy, workload, memory } = given;
+  const { now } = observation;
+  const pod = lastParent(given);
+  const answer = pod === undefined ? undefined : observation.absences.get(pod.uid);
   const retryAt = memory.askedAt === undefined ? now : memory.askedAt + policy.checkpointGracePeriod;
   const message =
-    workload.absence === 'unasked'
+    answer === undefined
       ? 'asking the API server whether the pod is really gone'
-      : `the API server does not list the pod and does not confirm that it is gone either (${workload.absence})`;
+      : `the API server does not list the pod and does not confirm that it is gone either (${answer})`;
   if (pod === undefined || now < retryAt)
     return { reason: 'AbsenceUnconfirmed', message, ...(pod === undefined ? {} : { wakeAt: retryAt }) };
   return {

@@ -15,15 +15,14 @@ export interface ApiSnapshot {
   readonly pods: ReadonlyMap<string, V1Pod>;
   /** An object named by a marked pod. `unknown` for one that is not watched, not yet read, denied, or no longer current. */
   object(ref: ObjectRef): ObjectState<V1Secret | V1ConfigMap>;
-  /** Answer of the last confirmAbsence for this pod uid. */
-  absence(uid: string): Absence;
+  /** Answers of confirmAbsence by pod uid; one is dropped when a pod of that uid is seen again or the API server stops answering. */
+  readonly absences: ReadonlyMap<string, Absence>;
 }
 
 export interface ApiSource {
   snapshot(): ApiSnapshot;
   /** Ask for one pod by name; the answer is in a later snapshot, under the uid. */
   confirmAbsence(namespace: string, name: string, uid: string): Promise<void>;
-  /** Forget answers about absent pods. */
   stop(): Promise<void>;
 }
 

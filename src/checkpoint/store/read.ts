@@ -143,6 +143,11 @@ async function readIndex(
   return read;
 }
 
+/** SHA-256 of a generation's index, as pointers carry it. */
+export async function readIndexSha256(directory: string): Promise<string> {
+  return sha256(await damagedIfUnreadable(join(directory, 'index.json'), MANIFEST_LIMIT));
+}
+
 async function stampOf(path: string): Promise<string> {
   try {
     const { ino, size, mtimeNs, ctimeNs } = await lstat(path, { bigint: true });

@@ -1,0 +1,54 @@
+/** The command line: which commands there are, and what an error means to the caller. The only place that ends the process. */
+import { Command, CommanderError } from 'commander';
+import { InputError } from './commands/input-error.ts';
+import { inspectCommand } from './commands/inspect.ts';
+import { runCommand } from './commands/run.ts';
+import { VERSION } from './version.ts';
+
+const EXIT_FAILURE = 1;
+const EXIT_BAD_INPUT = 2;
+
+function program(): Command {
+  return new Command('checkpointer')
+    .description('Brings a self-hosted Kubernetes control plane back after a reboot.')
+    .version(VERSION, '-V, --version', 'print the version')
+    .addCommand(runCommand())
+    .addCommand(inspectCommand())
+    .configureHelp({ helpWidth: 120, sortSubcommands: true })
+    .showHelpAfterError(false);
+}
+
+function exitInsteadOfProcess(command: Command): Command {
+  command.exitOverride().configureOutput({
+    outputError: (text, write) =>
+      write(
+        text
+          .trim()
+          .replace(/\s*\n\s*/g, ' ')
+          .concat('\n'),
+      ),
+  });
+  for (const child of command.commands) exitInsteadOfProcess(child);
+  return command;
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  try {
+    await exitInsteadOfProcess(program()).parseAsync(argv);
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 || error.code === 'commander.help' ? 0 : EXIT_BAD_INPUT;
+    if (isBadInput(error)) {
+      process.stderr.write(`error: ${error.message}\n`);
+      return EXIT_BAD_INPUT;
+    }
+    process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`);
+    return EXIT_FAILURE;
+  }
+}
+
+function isBadInput(error: unknown): error is Error {
+  return error instanceof InputError || (error instanceof Error && (error.name === 'KubeconfigError' || error.name === 'FormatError'));
+}
+
+process.exitCode = await main(process.argv);

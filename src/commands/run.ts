@@ -1,0 +1,156 @@
+/** `checkpointer run`: the daemon. */
+import { constants } from 'node:fs';
+import { access, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { Command } from 'commander';
+import { InputError } from './input-error.ts';
+import { addStoreFlags, count, durationFlag, flag } from './options.ts';
+
+export interface RunOptions {
+  readonly kubeconfig: string;
+  readonly nodeName?: string;
+  readonly podManifestPath: string;
+  readonly checkpointDir: string;
+  readonly lockFile: string;
+  readonly containerRuntimeEndpoint: string;
+  readonly runtimeRequestTimeout: number;
+  readonly checkpointGracePeriod: number;
+  readonly activateAfter: number;
+  readonly downFor: number;
+  readonly proveAfter: number;
+  readonly stableFor: number;
+  readonly trialDeadline: number;
+  readonly stopGracePeriod: number;
+  readonly secretEnv: 'refuse' | 'inline';
+  readonly kubernetesService?: string;
+  readonly bootIdFile: string;
+  readonly podName?: string;
+  readonly podNamespace?: string;
+  readonly v: number;
+}
+
+export function runCommand(): Command {
+  const command = new Command('run')
+    .description('Watch the marked pods of this node, keep copies of them, and run a copy where the node has to stand alone.')
+    .addOption(flag('--node-name <name>', 'name of this node in the API (required)').env('NODE_NAME'))
+    .addOption(
+      flag('--kubeconfig <file>', "whose identity asks the API server; by default the node's own").default('/etc/kubernetes/kubelet.conf'),
+    );
+  return addStoreFlags(command)
+    .addOption(
+      flag('--lock-file <file>', 'leader lock: of all checkpointers on this node one works, the others wait').default(
+        '/run/lock/pod-checkpointer.lock',
+      ),
+    )
+    .addOption(
+      flag('--container-runtime-endpoint <endpoint>', 'CRI socket of the container runtime').default(
+        'unix:///run/containerd/containerd.sock',
+      ),
+    )
+    .addOption(durationFlag('--runtime-request-timeout <duration>', 'deadline of a request to the container runtime', '10s'))
+    .addOption(
+      durationFlag(
+        '--activate-after <duration>',
+        'activate a copy when its parent is down and the API server unreachable for this long; at once after a boot',
+        '3s',
+      ),
+    )
+    .addOption(
+      durationFlag('--down-for <duration>', 'activate a copy when its parent is down for this long although the API server answers', '60s'),
+    )
+    .addOption(
+      durationFlag('--prove-after <duration>', 'a copy is proven when its parent was Ready, without a restart, for this long', '30s'),
+    )
+    .addOption(
+      durationFlag(
+        '--stable-for <duration>',
+        'a copy that can run beside its parent leaves when the parent has been up for this long',
+        '10s',
+      ),
+    )
+    .addOption(
+      durationFlag(
+        '--trial-deadline <duration>',
+        'a copy that made room for its parent comes back when the parent is not up by then',
+        '90s',
+      ),
+    )
+    .addOption(
+      durationFlag('--stop-grace-period <duration>', 'between SIGTERM and SIGKILL for a copy that makes room for its parent', '5s'),
+    )
+    .addOption(
+      durationFlag(
+        '--checkpoint-grace-period <duration>',
+        'retire a copy when its parent is gone from the API for this long, and that is confirmed',
+        '1m',
+      ),
+    )
+    .addOption(
+      flag(
+        '--secret-env <policy>',
+        'environment variables from a Secret: refuse the copy, or inline their values, which everyone who may read pods can then read',
+      )
+        .choices(['refuse', 'inline'])
+        .default('refuse'),
+    )
+    .addOption(flag('--kubernetes-service <host:port>', 'KUBERNETES_SERVICE_HOST and _PORT for copies whose containers have no own'))
+    .addOption(flag('--v <level>', 'log level: 0 transitions and errors, 2 every request').argParser(count).default(0))
+    .addOption(flag('--pod-name <name>', "the daemon's own pod, where it runs as one").env('POD_NAME').hideHelp())
+    .addOption(flag('--pod-namespace <namespace>', "the daemon's own pod's namespace").env('POD_NAMESPACE').hideHelp())
+    .addOption(flag('--boot-id-file <file>', 'where the boot id is read').default('/proc/sys/kernel/random/boot_id').hideHelp())
+    .addHelpText(
+      'after',
+      `
+Every flag can be set by an environment variable, too: --activate-after by CHECKPOINTER_ACTIVATE_AFTER.
+Durations are written as 500ms, 3s, 1m30s or 2h. Logs go to standard error, one JSON object a line.
+
+Examples:
+  checkpointer run --node-name=master-1
+  checkpointer run --node-name=master-1 --checkpoint-grace-period=5m --v=2`,
+    )
+    .action(async (options: RunOptions) => {
+      const nodeName = await checked(options);
+      const { run } = await import('../run.ts');
+      await run({ ...options, nodeName });
+    });
+}
+
+/** Everything that can be wrong with the input, before anything is touched or waited for. */
+async function checked(options: RunOptions): Promise<string> {
+  const { nodeName, kubeconfig, podManifestPath, checkpointDir, lockFile, kubernetesService } = options;
+  if (nodeName === undefined || nodeName === '')
+    throw new InputError('the node name is not set: give --node-name, or set NODE_NAME (in a pod: from spec.nodeName)');
+  await access(kubeconfig, constants.R_OK).catch((error: unknown) => {
+    throw new InputError(
+      `--kubeconfig ${kubeconfig}: cannot be read (${codeOf(error)}); expected a kubeconfig file, such as the node's /etc/kubernetes/kubelet.conf`,
+    );
+  });
+  await expectDirectory(
+    '--pod-manifest-path',
+    podManifestPath,
+    "expected the kubelet's static pod directory (staticPodPath in its configuration)",
+  );
+  await expectDirectory('--checkpoint-dir', dirname(checkpointDir), `expected the directory that holds ${checkpointDir}`);
+  await expectDirectory('--lock-file', dirname(lockFile), `expected the directory that holds ${lockFile}`);
+  for (const [name, path] of [
+    ['--checkpoint-dir', checkpointDir],
+    ['--pod-manifest-path', podManifestPath],
+  ] as const) {
+    if (!path.startsWith('/')) throw new InputError(`${name} ${path}: expected an absolute path`);
+  }
+  if (kubernetesService !== undefined && !/^\[?[0-9A-Za-z:.-]+\]?:[0-9]{1,5}$/.test(kubernetesService)) {
+    throw new InputError(`--kubernetes-service ${kubernetesService}: expected host:port, such as 10.96.0.1:443`);
+  }
+  return nodeName;
+}
+
+async function expectDirectory(name: string, path: string, expected: string): Promise<void> {
+  const found = await stat(path).catch((error: unknown) => {
+    throw new InputError(`${name}: ${path} cannot be used (${codeOf(error)}); ${expected}`);
+  });
+  if (!found.isDirectory()) throw new InputError(`${name}: ${path} is not a directory; ${expected}`);
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+}

@@ -1,0 +1,146 @@
+/** Starts everything that the daemon consists of, in order, and ends it in the reverse order. */
+import { dirname } from 'node:path';
+import type { Logger } from 'pino';
+import type { Effects } from './act.ts';
+import type { CopyPolicy } from './checkpoint/copy-types.ts';
+import { objectReferences } from './checkpoint/references.ts';
+import { prepareStore } from './checkpoint/store/write.ts';
+import type { RunOptions } from './commands/run.ts';
+import { createCopier } from './copier.ts';
+import { createWake, runDaemon } from './daemon.ts';
+import { acquireLeaderLock } from './lock/leader.ts';
+import { withTransaction } from './lock/transaction.ts';
+import { createLog } from './platform/log.ts';
+import { createApiClient } from './sources/api/client.ts';
+import { type Kubeconfig, loadKubeconfig } from './sources/api/kubeconfig.ts';
+import { createApiSource } from './sources/api/source.ts';
+import { readBootId } from './sources/boot.ts';
+import { createRuntimeSource } from './sources/cri/source.ts';
+import { createDiskSource } from './sources/disk.ts';
+import { observe } from './sources/observe.ts';
+import type { RuntimeSnapshot, RuntimeSource } from './sources/snapshots.ts';
+import { watchFiles } from './sources/watch-files.ts';
+import { writeLeader } from './status.ts';
+import { VERSION } from './version.ts';
+
+/** A runtime that does not answer must not hold up saving: after this long it counts as unknown, and its answer wakes the loop when it comes. */
+const RUNTIME_PATIENCE = 1_000;
+/** Without events the runtime is looked at more often. Neither costs an API request. */
+const QUIET = { withEvents: 10_000, withoutEvents: 3_000 };
+const FLUX = 200;
+/** SIGTERM ends the daemon within 5 s, whatever hangs. */
+const END_BY = 4_500;
+
+export type CheckedOptions = RunOptions & { readonly nodeName: string };
+
+export async function run(options: CheckedOptions): Promise<void> {
+  const kubeconfig = await loadKubeconfig(options.kubeconfig);
+  const log = createLog(options.v);
+  const ending = new AbortController();
+  const end = (signal: NodeJS.Signals) => {
+    log.info({ signal }, 'ending');
+    ending.abort();
+    setTimeout(() => {
+      log.error('what was being done did not end in time');
+      process.exit(1);
+    }, END_BY).unref();
+  };
+  process.once('SIGTERM', end);
+  process.once('SIGINT', end);
+  log.info({ version: VERSION, node: options.nodeName }, 'starting');
+  const lock = await acquireLeaderLock({
+    path: options.lockFile,
+    signal: ending.signal,
+    onWaiting: () => log.info({ lockFile: options.lockFile }, 'another checkpointer leads on this node: waiting'),
+  }).catch((error: unknown) => {
+    if (ending.signal.aborted) return undefined;
+    throw error;
+  });
+  if (lock === undefined) return;
+  try {
+    log.info({ lockFile: options.lockFile }, 'leading');
+    await lead(options, kubeconfig, log, ending.signal);
+  } finally {
+    await lock.release();
+  }
+  log.info('ended');
+}
+
+async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger, signal: AbortSignal): Promise<void> {
+  const { checkpointDir, podManifestPath } = options;
+  const bootId = await readBootId(options.bootIdFile);
+  await prepareStore(checkpointDir);
+  const wake = createWake();
+  const api = createApiSource({
+    client: createApiClient(kubeconfig),
+    nodeName: options.nodeName,
+    references: objectReferences,
+    onChange: wake.wake,
+    log,
+  });
+  const runtime = createRuntimeSource({
+    endpoint: options.containerRuntimeEndpoint,
+    requestTimeoutMs: options.runtimeRequestTimeout,
+    onEvent: wake.wake,
+    log,
+  });
+  const watching = watchFiles([podManifestPath, dirname(options.kubeconfig)], wake.wake, log);
+  const disk = createDiskSource(checkpointDir, podManifestPath);
+  const copier = createCopier(copyPolicy(options));
+  const ownPod =
+    options.podName !== undefined && options.podNamespace !== undefined
+      ? { name: options.podName, namespace: options.podNamespace }
+      : undefined;
+  const effects: Effects = {
+    checkpointDir,
+    podManifestPath,
+    api,
+    runtime,
+    stopGraceSeconds: Math.ceil(options.stopGracePeriod / 1000),
+    wallClock: Date.now,
+    transaction: (change) => withTransaction(checkpointDir, change),
+  };
+  await writeLeader(checkpointDir, {
+    pid: process.pid,
+    where: ownPod === undefined ? 'host' : `${ownPod.namespace}/${ownPod.name}`,
+    since: new Date().toISOString(),
+    bootId,
+    version: VERSION,
+  });
+  try {
+    await runDaemon({
+      effects,
+      policy: { ...options, reissueAfter: 20_000 },
+      clock: () => performance.now(),
+      observe: async () => {
+        const [listed, read] = await Promise.all([listWithin(runtime, RUNTIME_PATIENCE, wake.wake), disk.read()]);
+        return observe({ now: performance.now(), bootId, api: api.snapshot(), runtime: listed, disk: read, ownPod }, copier);
+      },
+      wake,
+      pace: { quiet: () => (runtime.sendsEvents ? QUIET.withEvents : QUIET.withoutEvents), flux: FLUX },
+      log,
+      signal,
+    });
+  } finally {
+    await Promise.allSettled([watching.close(), api.stop(), runtime.stop()]);
+  }
+}
+
+async function listWithin(runtime: RuntimeSource, ms: number, wake: () => void): Promise<RuntimeSnapshot> {
+  const listing = runtime.list();
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<RuntimeSnapshot>((resolve) => {
+    timer = setTimeout(() => {
+      resolve({ state: 'unknown', detail: `no answer for ${ms} ms` });
+      void listing.then(wake);
+    }, ms);
+  });
+  return Promise.race([listing, patience]).finally(() => clearTimeout(timer));
+}
+
+function copyPolicy({ secretEnv, kubernetesService }: RunOptions): CopyPolicy {
+  if (kubernetesService === undefined) return { secretEnv };
+  const colon = kubernetesService.lastIndexOf(':');
+  const host = kubernetesService.slice(0, colon).replace(/^\[|\]$/g, '');
+  return { secretEnv, kubernetesService: { host, port: Number(kubernetesService.slice(colon + 1)) } };
+}

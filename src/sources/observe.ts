@@ -1,0 +1,173 @@
+/** Puts the snapshots of all sources together into one Observation. Pure: what belongs to which workload is decided here and nowhere else. */
+import type { V1Pod } from '@kubernetes/client-node';
+import { ACTIVATION, CHECKPOINT, CONFIG_SOURCE, GENERATION, WORKLOAD } from '../checkpoint/annotations.ts';
+import type {
+  CopyOutcome,
+  CopyPod,
+  Millis,
+  Observation,
+  Parent,
+  ParentState,
+  RuntimePod,
+  WorkloadObservation,
+} from '../checkpoint/model.ts';
+import { isMarked } from '../checkpoint/selection.ts';
+import { ownsPodName, type Workload, type WorkloadKey, workloadKey, workloadOf } from '../checkpoint/workload.ts';
+import type { DiskSnapshot } from './disk.ts';
+import type { ApiSnapshot, RuntimeSnapshot, Sandbox } from './snapshots.ts';
+
+export interface Snapshots {
+  readonly now: Millis;
+  readonly bootId: string;
+  readonly api: ApiSnapshot;
+  readonly runtime: RuntimeSnapshot;
+  readonly disk: DiskSnapshot;
+  /** Name and namespace of the pod that this process runs in, as its DaemonSet gave them. */
+  readonly ownPod: { readonly namespace: string; readonly name: string } | undefined;
+}
+
+export type Copier = (pod: V1Pod, api: ApiSnapshot) => CopyOutcome;
+
+export function observe(given: Snapshots, copier: Copier): Observation {
+  const { now, bootId, api, runtime, disk } = given;
+  const base = {
+    now,
+    bootId,
+    api: api.state,
+    runtime: runtime.state === 'ok' ? runtime : { state: runtime.state, detail: runtime.detail },
+  } as const;
+  if (disk.state === 'unknown')
+    return { ...base, settledBootId: undefined, disk, self: undefined, absences: api.absences, workloads: new Map() };
+
+  const marked = api.state.state === 'ok' ? markedPods(api.pods) : new Map<WorkloadKey, V1Pod[]>();
+  const names = new Map<WorkloadKey, Workload>();
+  for (const pods of marked.values()) for (const pod of pods) names.set(workloadKey(workloadOf(pod)), workloadOf(pod));
+  for (const [key, { workload }] of disk.store.workloads) names.set(key, workload);
+
+  const sandboxes = runtime.state === 'ok' ? latestSandboxes(runtime.sandboxes) : [];
+  const workloads = new Map<WorkloadKey, WorkloadObservation>();
+  for (const [key, workload] of names) {
+    const pods = marked.get(key) ?? [];
+    const stored = disk.store.workloads.get(key)?.stored;
+    const parent = parentState(api, workload, pods, copier);
+    workloads.set(key, {
+      workload,
+      parent,
+      parentPods: sandboxes.filter((sandbox) => isParent(sandbox, workload, pods)).map(runtimePod),
+      copyPods: sandboxes.flatMap((sandbox) => copyPod(sandbox, key)),
+      stored,
+      active: disk.manifests
+        .filter((manifest) => manifest.workload === key)
+        .map(({ file, generation, activation }) => ({ file, generation, activation })),
+    });
+  }
+  return {
+    ...base,
+    settledBootId: disk.store.settledBootId,
+    disk: { state: 'ok' },
+    self: ownWorkload(given, workloads),
+    absences: api.absences,
+    workloads,
+  };
+}
+
+function markedPods(pods: ReadonlyMap<string, V1Pod>): Map<WorkloadKey, V1Pod[]> {
+  const marked = new Map<WorkloadKey, V1Pod[]>();
+  for (const pod of pods.values()) {
+    if (!isMarked(pod)) continue;
+    const key = workloadKey(workloadOf(pod));
+    marked.set(key, [...(marked.get(key) ?? []), pod]);
+  }
+  return marked;
+}
+
+/** During a rollout a workload may have two pods here: the newest that is not on its way out is the parent. */
+function parentState(api: ApiSnapshot, workload: Workload, pods: readonly V1Pod[], copier: Copier): ParentState {
+  if (api.state.state !== 'ok') return { state: 'unknown' };
+  const [pod] = pods.toSorted((a, b) => Number(isTerminating(a)) - Number(isTerminating(b)) || created(b) - created(a) || compare(a, b));
+  if (pod !== undefined) return { state: 'present', pod: parentOf(pod, copier(pod, api)) };
+  const key = workloadKey(workload);
+  const unmarked = [...api.pods.values()].some(
+    (other) => other.metadata?.annotations?.[CHECKPOINT] !== 'true' && !isTerminating(other) && workloadKey(workloadOf(other)) === key,
+  );
+  return { state: 'absent', unmarked };
+}
+
+function parentOf(pod: V1Pod, copy: CopyOutcome): Parent {
+  return {
+    name: pod.metadata?.name ?? '',
+    uid: pod.metadata?.uid ?? '',
+    terminating: isTerminating(pod),
+    ready: pod.status?.conditions?.some((condition) => condition.type === 'Ready' && condition.status === 'True') === true,
+    restarts: (pod.status?.containerStatuses ?? []).reduce((sum, status) => sum + status.restartCount, 0),
+    copy,
+  };
+}
+
+const isTerminating = (pod: V1Pod): boolean => pod.metadata?.deletionTimestamp !== undefined;
+const created = (pod: V1Pod): number => new Date(pod.metadata?.creationTimestamp ?? 0).getTime();
+const compare = (a: V1Pod, b: V1Pod): number => ((a.metadata?.uid ?? '') < (b.metadata?.uid ?? '') ? -1 : 1);
+
+/** A pod keeps its uid when its sandbox is made anew; only the latest one counts. */
+function latestSandboxes(sandboxes: readonly Sandbox[]): Sandbox[] {
+  const latest = new Map<string, Sandbox>();
+  for (const sandbox of sandboxes) {
+    const other = latest.get(sandbox.uid);
+    if (
+      other === undefined ||
+      sandbox.attempt > other.attempt ||
+      (sandbox.attempt === other.attempt && sandbox.createdAt > other.createdAt)
+    )
+      latest.set(sandbox.uid, sandbox);
+  }
+  return [...latest.values()];
+}
+
+/** By uid while the API server answers. Without it, by the mark and the name: the kubelet copies a pod's annotations to its sandbox. */
+function isParent(sandbox: Sandbox, workload: Workload, pods: readonly V1Pod[]): boolean {
+  if (sandbox.namespace !== workload.namespace || sandbox.annotations[CONFIG_SOURCE] !== 'api') return false;
+  if (pods.some((pod) => pod.metadata?.uid === sandbox.uid)) return true;
+  return sandbox.annotations[CHECKPOINT] === 'true' && ownsPodName(workload, sandbox.name);
+}
+
+function copyPod(sandbox: Sandbox, key: WorkloadKey): CopyPod[] {
+  if (sandbox.annotations[WORKLOAD] !== key || sandbox.annotations[CONFIG_SOURCE] === 'api') return [];
+  return [
+    {
+      ...runtimePod(sandbox),
+      generation: Number(sandbox.annotations[GENERATION] ?? 0),
+      activation: Number(sandbox.annotations[ACTIVATION] ?? 0),
+    },
+  ];
+}
+
+function runtimePod(sandbox: Sandbox): RuntimePod {
+  const newest = new Map<string, Sandbox['containers'][number]>();
+  for (const container of sandbox.containers) {
+    const other = newest.get(container.name);
+    if (other === undefined || container.attempt > other.attempt) newest.set(container.name, container);
+  }
+  const containers = [...newest.values()];
+  const running = sandbox.ready ? containers.filter((container) => container.state === 'running') : [];
+  return {
+    uid: sandbox.uid,
+    name: sandbox.name,
+    sandboxId: sandbox.id,
+    sandboxReady: sandbox.ready,
+    created: sandbox.ready ? containers.length : 0,
+    running: running.length,
+    up:
+      running.length > 0 &&
+      containers.every((container) => container.state === 'running' || (container.state === 'exited' && container.exitCode === 0)),
+    attempts: containers.reduce((sum, container) => sum + container.attempt, 0),
+    runningContainerIds: running.map((container) => container.id),
+  };
+}
+
+function ownWorkload({ ownPod }: Snapshots, workloads: ReadonlyMap<WorkloadKey, WorkloadObservation>): WorkloadKey | undefined {
+  if (ownPod === undefined) return undefined;
+  for (const [key, { workload }] of workloads) {
+    if (workload.namespace === ownPod.namespace && ownsPodName(workload, ownPod.name)) return key;
+  }
+  return undefined;
+}
