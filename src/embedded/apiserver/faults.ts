@@ -15,7 +15,7 @@ export type FaultKind =
   | { readonly kind: 'empty' }
   /** No answer at all, the connection stays open. */
   | { readonly kind: 'hang' }
-  /** The connection is reset. */
+  /** The connection is closed without an answer. */
   | { readonly kind: 'reset' };
 
 export interface Matcher {

@@ -65,7 +65,7 @@ function answerFault(fault: Fault, request: ApiRequest, response: ServerResponse
     case 'hang':
       return true;
     case 'reset':
-      response.socket?.resetAndDestroy();
+      response.socket?.destroy();
       return true;
     case 'status': {
       const reasons: Readonly<Record<number, string>> = {

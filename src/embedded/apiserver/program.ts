@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { stopSignal } from '../stop-signal.ts';
 import { openAuditLog } from './audit.ts';
 import type { ClusterState } from './authorize.ts';
 import { createNamespaces } from './bootstrap.ts';
@@ -82,6 +83,7 @@ export async function kubeApiserver(argv: readonly string[]): Promise<void> {
   const key = fs.readFileSync(requireFlag(flags, 'tls-private-key-file'));
 
   let ending = false;
+  const stopAsked = stopSignal();
   const storage = new Storage(directory);
   const registry = new Registry(storage, Date.now);
   createNamespaces(registry);
@@ -105,10 +107,7 @@ export async function kubeApiserver(argv: readonly string[]): Promise<void> {
     clientCa: clientCaFile === '' ? undefined : fs.readFileSync(clientCaFile),
   });
   console.error(`Serving securely on ${flags.value('bind-address')}:${server.port}`);
-  await new Promise<void>((resolve) => {
-    process.once('SIGTERM', () => resolve());
-    process.once('SIGINT', () => resolve());
-  });
+  await stopAsked;
   ending = true;
   if (delayMs > 0) await delay(delayMs);
   await server.stop(FINISH_MS);

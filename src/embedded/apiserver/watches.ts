@@ -30,7 +30,10 @@ export function startWatch(
   const bookmarks = query.get('allowWatchBookmarks') === 'true';
   response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private' });
   response.flushHeaders();
-  const send = (type: string, object: object) => response.write(`${JSON.stringify({ type, object })}\n`);
+  const send = (type: string, object: object) => {
+    // The server ends watches when it stops, and changes may still come then.
+    if (!response.writableEnded && !response.destroyed) response.write(`${JSON.stringify({ type, object })}\n`);
+  };
 
   const prefix = keyPrefix(request);
   const deliver = (change: Change) => {
