@@ -21,7 +21,7 @@ const SUFFIXES: Readonly<Record<string, readonly [bigint, bigint]>> = {
 
 /** A non-negative quantity in units of 1/`per`, rounded up as the kubelet rounds. Undefined for what is not one. */
 export function quantityIn(text: string, per: 1 | 1000): bigint | undefined {
-  const match = /^\+?([0-9]+)?(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,2})|([numkMGTPE]i?)?)$/.exec(text);
+  const match = /^\+?([0-9]+)?(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,2})|([KMGTPE]i|[numkMGTPE])?)$/.exec(text);
   const suffix = SUFFIXES[match?.[4] ?? ''];
   if (match === null || suffix === undefined || (match[1] === undefined && !match[2])) return undefined;
   const fraction = match[2] ?? '';
