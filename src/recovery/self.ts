@@ -13,11 +13,11 @@ export function self(given: Case, othersActive: boolean): Verdict | undefined {
   if (leaving) {
     if (othersActive)
       return { reason: 'Leaving', message: 'the DaemonSet of the checkpointer is gone; it leaves once no other copy is active' };
-    // Its own containers are not stopped through the runtime: the kubelet ends them after the manifest, and the store must be left in order before.
+    // The manifest first: one whose files have been moved away could not start. Its containers are left to the kubelet, this process is one of them.
     return {
       reason: 'Leaving',
       message: 'the DaemonSet of the checkpointer is gone: it leaves the node',
-      actions: [{ kind: 'retire', workload: workload.workload }, ...deactivateAll(workload)],
+      actions: [...deactivateAll(workload), { kind: 'retire', workload: workload.workload }],
     };
   }
   const retiring = retire(given);
