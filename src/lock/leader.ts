@@ -1,0 +1,125 @@
+/**
+ * The leader lock: `flock(2)`, exclusive, on one file of the node. DaemonSet pod, static copy and host unit may all run; one works, the others wait.
+ *
+ * Node has no flock(2). `flock -x 3` (util-linux, or busybox's) takes it on a descriptor that it inherits and ends; the lock belongs to the open file
+ * description, which is still ours, so the kernel frees it when this process dies, however it dies.
+ *
+ * A process that is killed while it waits leaves its `flock -x 3` waiting alone. That one holds nothing, gets the lock when its turn comes, and ends at
+ * once, which frees it: it delays nobody. In a container it dies with the container's first process, under systemd with its unit.
+ *
+ * In /proc/locks the lock stands under the pid of the ended `flock`, if it is shown at all: who leads has to be written down elsewhere.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { isErrno } from '../platform/durable.ts';
+
+export interface LeaderLockOptions {
+  /** `/run/lock/pod-checkpointer.lock`; made with mode 0600 where it does not exist, its directory is not. */
+  readonly path: string;
+  /** Ends the wait: the promise is rejected with the signal's reason. */
+  readonly signal: AbortSignal;
+  /** Called once, if another process holds the lock. */
+  readonly onWaiting: () => void;
+}
+
+export interface LeaderLock {
+  readonly path: string;
+  /** Lets the next one lead. A second call does nothing. */
+  release(): void;
+}
+
+/** Waits until this process leads. Throws an Error that names the file and what to do if the lock cannot be taken at all. */
+export async function acquireLeaderLock({ path, signal, onWaiting }: LeaderLockOptions): Promise<LeaderLock> {
+  let waited = false;
+  for (;;) {
+    signal.throwIfAborted();
+    // A number, not a FileHandle: the collector closes a forgotten handle, and the lock would go with it.
+    const descriptor = open(path);
+    try {
+      if (!(await tryLock(descriptor, path, signal))) {
+        if (!waited) onWaiting();
+        waited = true;
+        await waitForLock(descriptor, path, signal);
+      }
+      signal.throwIfAborted();
+      if (isStill(descriptor, path)) {
+        let held = true;
+        const release = (): void => {
+          if (held) closeSync(descriptor);
+          held = false;
+        };
+        return { path, release };
+      }
+      // The file was removed or replaced while we waited: whoever comes next locks the new one, and so must we.
+      closeSync(descriptor);
+    } catch (error) {
+      closeSync(descriptor);
+      throw error;
+    }
+  }
+}
+
+function open(path: string): number {
+  try {
+    // libuv adds O_CLOEXEC. O_NOFOLLOW: /run/lock is writable by everybody.
+    return openSync(path, constants.O_CREAT | constants.O_RDWR | constants.O_NOFOLLOW, 0o600);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT'))
+      throw new Error(`lock file ${path}: its directory ${dirname(path)} does not exist; make it, or name another --lock-file`);
+    if (isErrno(error, 'ELOOP')) throw new Error(`lock file ${path} is a symbolic link: expected a regular file; remove it`);
+    if (isErrno(error, 'EISDIR')) throw new Error(`lock file ${path} is a directory: expected a regular file`);
+    if (isErrno(error, 'EACCES', 'EPERM'))
+      throw new Error(`lock file ${path}: no permission to open it; run as root, and remove the file if another user made it`);
+    throw new Error(`lock file ${path}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** False if another process holds it. */
+async function tryLock(descriptor: number, path: string, signal: AbortSignal): Promise<boolean> {
+  const { code, message } = await runFlock(['-x', '-n', '3'], descriptor, path, signal);
+  if (code === 0) return true;
+  if (code === 1) return false;
+  throw new Error(`lock file ${path}: flock(1) ended with ${code}: ${message}`);
+}
+
+async function waitForLock(descriptor: number, path: string, signal: AbortSignal): Promise<void> {
+  const { code, message } = await runFlock(['-x', '3'], descriptor, path, signal);
+  if (code !== 0) throw new Error(`lock file ${path}: flock(1) ended with ${code}: ${message}`);
+}
+
+async function runFlock(
+  args: readonly string[],
+  descriptor: number,
+  path: string,
+  signal: AbortSignal,
+): Promise<{ code: number | string; message: string }> {
+  const child = spawn('flock', args, { stdio: ['ignore', 'ignore', 'pipe', descriptor] });
+  const kill = (): boolean => child.kill('SIGKILL');
+  signal.addEventListener('abort', kill, { once: true });
+  if (signal.aborted) kill();
+  try {
+    const message = child.stderr === null ? '' : text(child.stderr);
+    const [code, endedBy] = await once(child, 'close');
+    signal.throwIfAborted();
+    return { code: code ?? endedBy, message: (await message).trim() };
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) throw new Error(`lock file ${path}: no flock(1) on PATH; install util-linux`);
+    throw error;
+  } finally {
+    signal.removeEventListener('abort', kill);
+  }
+}
+
+function isStill(descriptor: number, path: string): boolean {
+  try {
+    const named = statSync(path);
+    const locked = fstatSync(descriptor);
+    return named.dev === locked.dev && named.ino === locked.ino;
+  } catch (error) {
+    if (isErrno(error, 'ENOENT')) return false;
+    throw error;
+  }
+}
