@@ -1,29 +1,31 @@
 // A containerd of its own for a test: own root, state, socket and cgroup, no network plugin, nothing shared with one that the machine may run.
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, open, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { findProgram, missingPackages, PROGRAM_PATH } from '../packages.ts';
 import { until } from '../until.ts';
 import { writeBusyboxImage } from './image.ts';
 
-const run = promisify(execFile);
+const execute = promisify(execFile);
+const run = (program: string, args: readonly string[]): Promise<unknown> =>
+  execute(program, args, { env: { ...process.env, PATH: PROGRAM_PATH } });
 
 export const IMAGE = 'test.local/busybox:1';
 
 /** What keeps a containerd from running here, undefined when nothing does. */
 export function missingForContainerd(): string | undefined {
   if (process.getuid?.() !== 0) return 'not root';
-  const missing = ['containerd', 'runc', 'ctr'].filter((name) => !findProgram(name));
-  if (!existsSync('/bin/busybox')) missing.push('busybox-static');
-  return missing.length === 0 ? undefined : `${missing.join(', ')} not installed`;
+  if (!mayMount()) return 'no capability to mount (CAP_SYS_ADMIN): run on a machine or in a privileged container';
+  const missing = missingPackages(['containerd', 'runc', 'busybox-static']).map(({ name }) => name);
+  return missing.length === 0 ? undefined : `not installed: ${missing.join(', ')}`;
 }
 
-function findProgram(name: string): boolean {
-  return `${process.env['PATH'] ?? ''}${delimiter}/usr/sbin${delimiter}/sbin`
-    .split(delimiter)
-    .some((directory) => existsSync(join(directory, name)));
+function mayMount(): boolean {
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0';
+  return (BigInt(`0x${effective}`) & (1n << 21n)) !== 0n;
 }
 
 export class Containerd {
@@ -47,7 +49,7 @@ export class Containerd {
       await writeFile(join(containerd.directory, 'config.toml'), configuration(containerd.directory));
       await containerd.start();
       const archive = join(containerd.directory, 'image.tar');
-      await writeBusyboxImage(archive, IMAGE);
+      await writeBusyboxImage(archive, IMAGE, findProgram('busybox', true) ?? '/bin/busybox');
       await run('ctr', ['--address', containerd.socket, '--namespace', 'k8s.io', 'images', 'import', '--snapshotter', 'native', archive]);
     } catch (error) {
       const log = await readFile(join(containerd.directory, 'log'), 'utf8').catch(() => '');
@@ -63,7 +65,7 @@ export class Containerd {
     try {
       this.#process = spawn('containerd', ['--config', join(this.directory, 'config.toml')], {
         stdio: ['ignore', log.fd, log.fd],
-        env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}${delimiter}/usr/sbin${delimiter}/sbin` },
+        env: { ...process.env, PATH: PROGRAM_PATH },
       });
       await once(this.#process, 'spawn');
     } finally {

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFile, writeFile } from 'node:fs/promises';
 
 /** Writes the archive. The image has /bin/busybox and /bin/sh, and sleeps for ever by default: it serves as the pause image too. */
-export async function writeBusyboxImage(archive: string, name: string, busybox = '/bin/busybox'): Promise<void> {
+export async function writeBusyboxImage(archive: string, name: string, busybox: string): Promise<void> {
   const layer = tar([
     { path: 'bin/', mode: 0o755, bytes: Buffer.alloc(0) },
     { path: 'bin/busybox', mode: 0o755, bytes: await readFile(busybox) },
