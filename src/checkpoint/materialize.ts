@@ -11,7 +11,7 @@ export interface Placement {
   /** Absolute path of the generation on the host, the same inside the checkpointer's container. */
   readonly generationDir: string;
   readonly generation: GenerationNumber;
-  /** Number of this activation. Each one makes a new pod name, so that it never waits behind an old pod; none outside the kubelet's directory. */
+  /** Number of this activation; none for the pod that is stored with its generation. */
   readonly activation?: number;
   readonly digest: Digest;
 }
@@ -19,32 +19,26 @@ export interface Placement {
 /** The static pod of a generation in its place. Throws if `generationDir` is not absolute. */
 export function materialize(pod: V1Pod, place: Placement): V1Pod {
   if (!place.generationDir.startsWith('/')) throw new Error(`generation directory "${place.generationDir}": expected an absolute path`);
-  const activation = place.activation === undefined ? {} : { [ACTIVATION]: String(place.activation) };
-  const suffix = place.activation === undefined ? '' : `-a${place.activation}`;
+  const placed = extended(pod, `-g${place.generation}`, { [GENERATION]: String(place.generation), [DIGEST]: place.digest });
+  for (const { hostPath } of placed.spec?.volumes ?? []) {
+    if (hostPath?.path.startsWith(`${GENERATION_DIR}/`)) hostPath.path = place.generationDir + hostPath.path.slice(GENERATION_DIR.length);
+  }
+  return place.activation === undefined ? placed : activated(placed, place.activation);
+}
+
+/** A generation's static pod for one activation: each has a pod name of its own, so that it never waits behind an old pod. */
+export function activated(pod: V1Pod, activation: number): V1Pod {
+  return extended(pod, `-a${activation}`, { [ACTIVATION]: String(activation) });
+}
+
+function extended(pod: V1Pod, suffix: string, annotations: Readonly<Record<string, string>>): V1Pod {
   const result = structuredClone(pod);
   result.metadata = {
     ...result.metadata,
-    name: `${pod.metadata?.name}-g${place.generation}${suffix}`,
-    annotations: {
-      ...result.metadata?.annotations,
-      [GENERATION]: String(place.generation),
-      [DIGEST]: place.digest,
-      ...activation,
-    },
+    name: `${pod.metadata?.name ?? ''}${suffix}`,
+    annotations: { ...result.metadata?.annotations, ...annotations },
   };
-  for (const { hostPath } of result.spec?.volumes ?? []) {
-    if (hostPath?.path.startsWith(`${GENERATION_DIR}/`)) hostPath.path = place.generationDir + hostPath.path.slice(GENERATION_DIR.length);
-  }
   return result;
-}
-
-/**
- * The pod of a stored generation as it is handed to the kubelet. Each activation makes a new pod name: a static pod waits for an older one of the same
- * name to end, and before the kubelet has once seen the API server nothing ends it.
- */
-export function activated(pod: V1Pod, activation: number): V1Pod {
-  const annotations = { ...pod.metadata?.annotations, [ACTIVATION]: String(activation) };
-  return { ...pod, metadata: { ...pod.metadata, name: `${pod.metadata?.name}-a${activation}`, annotations } };
 }
 
 /** The manifest's bytes: JSON, which every YAML parser reads alike, with sorted keys. The same pod gives the same bytes, so the kubelet the same UID. */

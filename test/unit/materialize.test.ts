@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { ACTIVATION, DIGEST, GENERATION, WORKLOAD } from '../../src/checkpoint/annotations.ts';
-import { manifestBytes, materialize, parseActiveManifest } from '../../src/checkpoint/materialize.ts';
+import { activated, manifestBytes, materialize, parseActiveManifest } from '../../src/checkpoint/materialize.ts';
 import type { Digest } from '../../src/checkpoint/model.ts';
 import { violations } from '../../src/checkpoint/static-pod-rules.ts';
 import { copyOf, markedPod, secret } from '../support/marked-pods.ts';
@@ -16,6 +16,10 @@ describe('a copy in its place', () => {
   it('has a name of its own for each generation and activation', () => {
     expect(materialize(copy.pod, { ...place, activation: 3 }).metadata?.name).toBe('proxy-ds-g7-a3');
     expect(materialize(copy.pod, place).metadata?.name).toBe('proxy-ds-g7');
+  });
+
+  it('is activated alike at once and later, from what is stored', () => {
+    expect(activated(materialize(copy.pod, place), 3)).toEqual(materialize(copy.pod, { ...place, activation: 3 }));
   });
 
   it('mounts the files of its generation, and what lies elsewhere on the host as before', () => {
