@@ -3,6 +3,8 @@ export type Program = (argv: readonly string[]) => Promise<void>;
 
 export const programs: Readonly<Record<string, Program>> = {
   'kube-apiserver': async (argv) => run((await import('./apiserver/program.ts')).kubeApiserver, argv),
+  'kube-controller-manager': async (argv) => run((await import('./controllers/manager-program.ts')).kubeControllerManager, argv),
+  'kube-scheduler': async (argv) => run((await import('./controllers/scheduler-program.ts')).kubeScheduler, argv),
 };
 
 /** As the real programs end: one line on standard error and exit code 1 for whatever goes wrong, 0 after SIGTERM. */
