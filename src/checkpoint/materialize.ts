@@ -26,7 +26,10 @@ export function materialize(pod: V1Pod, place: Placement): V1Pod {
   return place.activation === undefined ? placed : activated(placed, place.activation);
 }
 
-/** A generation's static pod for one activation: each has a pod name of its own, so that it never waits behind an old pod. */
+/**
+ * The pod of a stored generation as it is handed to the kubelet. Each activation makes a new pod name: a static pod waits for an older one of the same
+ * name to end, and before the kubelet has once seen the API server nothing ends it.
+ */
 export function activated(pod: V1Pod, activation: number): V1Pod {
   return extended(pod, `-a${activation}`, { [ACTIVATION]: String(activation) });
 }
