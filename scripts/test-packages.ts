@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { findProgram, missingPackages } from '../test/support/packages.ts';
 
-const APT = ['-q', '-o', 'DPkg::Lock::Timeout=120', '-o', 'Acquire::Retries=3'];
+const APT = ['-q', '-o', 'Dpkg::Use-Pty=0', '-o', 'DPkg::Lock::Timeout=120', '-o', 'Acquire::Retries=3'];
 
 const wanted = missingPackages().map(({ name }) => name);
 if (wanted.length > 0) {

@@ -143,7 +143,10 @@ class CriSource implements RuntimeSource {
 
   /** A connection that failed in itself (not in its answer) is not used again. */
   #failed(connection: Connection, error: unknown): unknown {
-    if (error instanceof RuntimeError && error.code === status.UNAVAILABLE) connection.close();
+    if (error instanceof RuntimeError && error.code === status.UNAVAILABLE) {
+      if (this.#connection === connection) this.#connection = undefined;
+      connection.close();
+    }
     return error;
   }
 
@@ -161,7 +164,7 @@ class CriSource implements RuntimeSource {
     this.#connection = connection;
     this.#options.log.info({ socket: this.#endpoint.path, runtime: connection.runtime }, 'connected to the container runtime');
     void connection.ended.then(() => {
-      this.#connection = undefined;
+      if (this.#connection === connection) this.#connection = undefined;
       connection.close();
       if (this.#stopped.signal.aborted) return;
       this.#options.log.warn({ socket: this.#endpoint.path }, 'lost the container runtime');
