@@ -130,3 +130,17 @@ test('faults are answers for all or for one user, until they are taken back', as
   await faults([]);
   expect((await list(other, CONFIGMAPS)).items).toHaveLength(1);
 });
+
+test('an open watch can be made silent, and says afterwards what it held back', async () => {
+  const watching = startWatching(cluster.admin, CONFIGMAPS);
+  await create(cluster.admin, CONFIGMAPS, { metadata: { name: 'a' } });
+  await watching.changes(1);
+  await cluster.admin.request('PUT', '/embedded/faults', [{ kind: 'silence', verb: 'watch' }]);
+  await create(cluster.admin, CONFIGMAPS, { metadata: { name: 'b' } });
+  const witness = startWatching(cluster.admin, `${CONFIGMAPS}?resourceVersion=0`);
+  await list(cluster.admin, CONFIGMAPS);
+  expect([...watching.events, ...witness.events]).toHaveLength(1);
+  await cluster.admin.request('PUT', '/embedded/faults', []);
+  await create(cluster.admin, CONFIGMAPS, { metadata: { name: 'c' } });
+  expect(await watching.changes(3)).toEqual(['ADDED a', 'ADDED b', 'ADDED c']);
+});

@@ -54,9 +54,9 @@ function newPod(known: readonly Pod[]): Promise<Pod> {
   );
 }
 
-function changeImage(name: string, image: string): Promise<unknown> {
+function changeImage(name: string, image: string, path = DAEMONSETS): Promise<unknown> {
   const template = { spec: { containers: [{ name: 'main', image }] } };
-  return cluster.admin.request('PATCH', `${DAEMONSETS}/${name}`, { spec: { template } }, STRATEGIC);
+  return cluster.admin.request('PATCH', `${path}/${name}`, { spec: { template } }, STRATEGIC);
 }
 
 test('a DaemonSet gets one bound pod on each matching node, and says so in its status', async () => {
@@ -155,6 +155,44 @@ test("a deleted DaemonSet's pods are deleted, one deleted with Orphan leaves the
   await until(
     async () => (await get(cluster.admin, `${PODS}/${kept.metadata.name}`)).metadata.ownerReferences?.[0]?.uid === again.metadata.uid,
   );
+});
+
+test('a Deployment keeps its replicas in a ReplicaSet of its template, and rolls to a new one as pods become available', async () => {
+  const path = '/apis/apps/v1/namespaces/kube-system/deployments';
+  const labels = { 'k8s-app': 'manager' };
+  const template = { metadata: { labels }, spec: { containers: [{ name: 'main', image: 'registry.example/main:1' }] } };
+  const strategy = { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } };
+  await startManager();
+  await startScheduler();
+  const spec = { replicas: 2, selector: { matchLabels: labels }, strategy, template };
+  await create(cluster.admin, path, { metadata: { name: 'manager' }, spec });
+  const first = await until(async () => {
+    const now = await pods();
+    return now.length === 2 && now.every((item) => item.spec.nodeName === 'n1') ? now : undefined;
+  });
+  for (const item of first) {
+    expect(item.metadata.name).toMatch(/^manager-[bcdfghjklmnpqrstvwxz2456789]{1,10}-[bcdfghjklmnpqrstvwxz2456789]{5}$/);
+    expect(item.metadata.name).toContain(`manager-${item.metadata.labels?.['pod-template-hash']}-`);
+    expect(item.metadata.ownerReferences).toMatchObject([{ kind: 'ReplicaSet', controller: true }]);
+    await report(item.metadata.name, true);
+  }
+  await changeImage('manager', 'registry.example/main:2', path);
+  // What the kubelet does, pod by pod, until only the new ones are left.
+  const running: number[] = [];
+  await until(async () => {
+    const now = await pods();
+    for (const item of now) {
+      if (item.metadata.deletionTimestamp !== undefined) await confirmDeletion(item.metadata.name);
+      else if (item.spec.nodeName === 'n1' && item.status?.phase === 'Pending') await report(item.metadata.name, true);
+    }
+    expect(
+      now.filter((item) => item.status?.phase === 'Running' && item.metadata.deletionTimestamp === undefined).length,
+    ).toBeGreaterThanOrEqual(2);
+    return now.length === 2 && now.every((item) => item.spec.containers[0]?.image === 'registry.example/main:2');
+  });
+  expect(Math.min(...running)).toBeGreaterThanOrEqual(2);
+  await cluster.admin.request('DELETE', `${path}/manager`, { propagationPolicy: 'Background' });
+  await until(async () => (await pods()).every((item) => item.metadata.deletionTimestamp !== undefined));
 });
 
 test('a pod that wants a host port that is taken on the only node stays pending until it is free', async () => {

@@ -15,6 +15,8 @@ export type FaultKind =
   | { readonly kind: 'empty' }
   /** No answer at all, the connection stays open. */
   | { readonly kind: 'hang' }
+  /** Watches that are open hold back everything, bookmarks too, until the fault is taken back and something happens. */
+  | { readonly kind: 'silence' }
   /** The connection is closed without an answer. */
   | { readonly kind: 'reset' };
 
@@ -42,6 +44,10 @@ export class Faults {
 
   match(user: string, request: ApiRequest): Fault | undefined {
     return this.#current().find((fault) => applies(fault, user, request));
+  }
+
+  silences(user: string, request: ApiRequest): boolean {
+    return this.match(user, request)?.kind === 'silence';
   }
 
   list(): readonly Fault[] {
@@ -72,7 +78,7 @@ export class Faults {
 }
 
 function parseFaults(body: unknown): readonly Fault[] {
-  const kinds = ['status', 'empty', 'hang', 'reset'];
+  const kinds = ['status', 'empty', 'hang', 'silence', 'reset'];
   if (!Array.isArray(body) || !body.every((fault) => isMap(fault) && kinds.includes(String(fault['kind']))))
     throw badRequest(`faults are a JSON array of objects whose kind is one of ${kinds.join(', ')}`);
   return body as Fault[];

@@ -64,6 +64,8 @@ function answerFault(fault: Fault, request: ApiRequest, response: ServerResponse
   switch (fault.kind) {
     case 'hang':
       return true;
+    case 'silence':
+      return false;
     case 'reset':
       response.socket?.destroy();
       return true;
@@ -119,7 +121,7 @@ async function answerResource(
     case 'list':
       return send(response, 200, listResponse(request, storage, cache));
     case 'watch':
-      return startWatch(request, response, storage, cache, context.timing);
+      return startWatch(request, response, storage, cache, context.timing, () => context.faults.silences(user.name, request));
     case 'create': {
       const body = await readJson(incoming);
       if (subresource === 'binding') return send(response, 201, registry.bind(request, body));

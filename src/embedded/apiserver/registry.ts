@@ -59,7 +59,10 @@ export class Registry {
       creationTimestamp: timestamp(this.#now()),
       ...(resource.counted ? { generation: 1 } : {}),
     };
-    const object = defaulted(resource, { ...sent, metadata });
+    // The status of a pod or a controller is its reporter's to write, later; a node registers itself with one.
+    const { status, ...rest } = sent;
+    const reported = resource.namespaced && resource.subresources.includes('status') ? {} : { status };
+    const object = defaulted(resource, { ...rest, ...(reported.status === undefined ? {} : { status }), metadata });
     if (isDryRun(request)) return object;
     return this.#store(resource, object, 0) ?? fail(alreadyExists(resource, name));
   }

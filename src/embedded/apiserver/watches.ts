@@ -21,6 +21,7 @@ export function startWatch(
   storage: Storage,
   cache: WatchCache,
   timing: WatchTiming,
+  silenced: () => boolean,
 ): void {
   const { query } = request;
   const resource = qualified(request.resource);
@@ -30,9 +31,13 @@ export function startWatch(
   const bookmarks = query.get('allowWatchBookmarks') === 'true';
   response.writeHead(200, { 'Content-Type': 'application/json', 'Cache-Control': 'no-cache, private' });
   response.flushHeaders();
+  let held = '';
   const send = (type: string, object: object) => {
+    held += `${JSON.stringify({ type, object })}\n`;
     // The server ends watches when it stops, and changes may still come then.
-    if (!response.writableEnded && !response.destroyed) response.write(`${JSON.stringify({ type, object })}\n`);
+    if (silenced() || response.writableEnded || response.destroyed) return;
+    response.write(held);
+    held = '';
   };
 
   const prefix = keyPrefix(request);

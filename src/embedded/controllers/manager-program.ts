@@ -1,9 +1,11 @@
-/** kube-controller-manager, embedded: DaemonSets and garbage collection. */
+/** kube-controller-manager, embedded: DaemonSets, Deployments, ReplicaSets and garbage collection. */
 import { runComponent } from './component.ts';
 import { DaemonSetController } from './daemonset/controller.ts';
+import { runDeployments } from './deployments.ts';
 import { collectGarbage } from './garbage.ts';
 import { startInformer } from './informer.ts';
 import { type Loop, startLoop } from './loop.ts';
+import { runReplicaSets } from './replicas.ts';
 
 const PORT = 10257;
 
@@ -33,6 +35,8 @@ export function kubeControllerManager(argv: readonly string[]): Promise<void> {
     const garbage = { client, dependents: [pods, replicaSets], owners: [nodes, sets, deployments, replicaSets, statefulSets] };
     loops.push(
       daemonSetLoop,
+      startLoop('deployment controller', () => runDeployments(client, deployments, replicaSets), signal),
+      startLoop('replicaset controller', () => runReplicaSets(client, replicaSets, pods), signal),
       startLoop('garbage collector', () => collectGarbage(garbage), signal),
     );
     wakeAll();

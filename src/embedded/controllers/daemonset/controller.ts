@@ -1,7 +1,8 @@
 /** The DaemonSet controller: looks, plans, and does what the plan says. */
-import { asPod, type KubeObject, type Pod, sameValue } from '../../apiserver/objects.ts';
-import { AnswerError, type ApiClient } from '../client.ts';
+import { asPod, type KubeObject, sameValue } from '../../apiserver/objects.ts';
+import type { ApiClient } from '../client.ts';
 import type { Informer } from '../informer.ts';
+import { removePod, reportStatus, unlessGone } from '../writes.ts';
 import { planDaemonSet } from './plan.ts';
 import { type DaemonSet, ownerReference, podFor, REVISION_HASH, revisionHash } from './template.ts';
 
@@ -60,28 +61,13 @@ export class DaemonSetController {
       },
     });
     for (const nodeName of plan.failed) this.#backoffs.set(key(nodeName), nextBackoff(this.#backoffs.get(key(nodeName)), now));
-    for (const pod of plan.remove) await this.#remove(pod);
+    for (const pod of plan.remove) await removePod(client, pods, pod);
     for (const nodeName of plan.create) {
       const path = `/api/v1/namespaces/${set.metadata.namespace}/pods`;
       pods.absorb((await client.request('POST', path, podFor(set, nodeName))) as KubeObject);
     }
-    if (!sameValue(plan.status, set.status)) {
-      const path = `/apis/apps/v1/namespaces/${set.metadata.namespace}/daemonsets/${set.metadata.name}/status`;
-      const contentType = 'application/merge-patch+json';
-      const answer = await ignoring(404, () => client.request('PATCH', path, { status: plan.status }, { contentType }));
-      if (answer !== undefined) sets.absorb(answer as KubeObject);
-    }
+    if (!sameValue(plan.status, set.status)) await reportStatus(client, sets, 'daemonsets', set, plan.status);
     return plan.againInMs;
-  }
-
-  async #remove(pod: Pod): Promise<void> {
-    const { client, pods } = this.#sources;
-    const { namespace, name, uid } = pod.metadata;
-    const body = { preconditions: { uid } };
-    const answer = await ignoring(404, () => client.request('DELETE', `/api/v1/namespaces/${namespace}/pods/${name}`, body));
-    const left = answer as KubeObject | undefined;
-    if (left?.metadata.deletionTimestamp !== undefined) pods.absorb(left);
-    else if (left !== undefined) pods.forget(left);
   }
 
   /** A pod that the selector matches and that nobody controls becomes the DaemonSet's: it was left by one deleted with --cascade=orphan. */
@@ -98,7 +84,7 @@ export class DaemonSetController {
       const contentType = 'application/strategic-merge-patch+json';
       const patch = { metadata: { uid: pod.metadata.uid, ownerReferences: [ownerReference(set)] } };
       const path = `/api/v1/namespaces/${namespace}/pods/${name}`;
-      const answer = await ignoring(404, () => client.request('PATCH', path, patch, { contentType }));
+      const answer = await unlessGone(() => client.request('PATCH', path, patch, { contentType }));
       if (answer !== undefined) pods.absorb(answer as KubeObject);
     }
   }
@@ -111,13 +97,4 @@ function nextBackoff(before: Backoff | undefined, now: number): Backoff {
 
 export function isControlledBy(object: KubeObject, owner: KubeObject): boolean {
   return (object.metadata.ownerReferences ?? []).some((reference) => reference.controller === true && reference.uid === owner.metadata.uid);
-}
-
-async function ignoring(code: number, request: () => Promise<unknown>): Promise<unknown> {
-  try {
-    return await request();
-  } catch (error) {
-    if (error instanceof AnswerError && error.code === code) return undefined;
-    throw error;
-  }
 }
