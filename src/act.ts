@@ -61,8 +61,8 @@ const EXECUTORS: Executors = {
   async deactivate({ file }, { podManifestPath }) {
     await removeManifest(podManifestPath, file);
   },
-  async stopCopy({ containerIds }, { runtime, stopGraceSeconds }) {
-    await Promise.all(containerIds.map((id) => runtime.stopContainer(id, stopGraceSeconds)));
+  async stopCopy({ containerIds, graceful }, { runtime, stopGraceSeconds }) {
+    await Promise.all(containerIds.map((id) => runtime.stopContainer(id, graceful ? stopGraceSeconds : 0)));
   },
   async confirmAbsence({ workload, pod }, { api }) {
     await api.confirmAbsence(workload.namespace, pod.name, pod.uid);

@@ -5,6 +5,7 @@ import type { Effects } from './act.ts';
 import type { CopyPolicy } from './checkpoint/copy-types.ts';
 import { objectReferences } from './checkpoint/references.ts';
 import { prepareStore } from './checkpoint/store/write.ts';
+import type { WorkloadKey } from './checkpoint/workload.ts';
 import type { RunOptions } from './commands/run.ts';
 import { createCopier } from './copier.ts';
 import { createWake, runDaemon } from './daemon.ts';
@@ -87,10 +88,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
   const watching = watchFiles([podManifestPath, dirname(options.kubeconfig)], wake.wake, log);
   const disk = createDiskSource(checkpointDir, podManifestPath);
   const copier = createCopier(copyPolicy(options));
-  const ownPod =
-    options.podName !== undefined && options.podNamespace !== undefined
-      ? { name: options.podName, namespace: options.podNamespace }
-      : undefined;
+  const self = options.self as WorkloadKey | undefined;
   const effects: Effects = {
     checkpointDir,
     podManifestPath,
@@ -98,11 +96,11 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
     runtime,
     stopGraceSeconds: Math.ceil(options.stopGracePeriod / 1000),
     wallClock: Date.now,
-    transaction: (change) => withTransaction(checkpointDir, change),
+    transaction: (change) => withTransaction(checkpointDir, change, { bootId }),
   };
   await writeLeader(checkpointDir, {
     pid: process.pid,
-    where: ownPod === undefined ? 'host' : `${ownPod.namespace}/${ownPod.name}`,
+    where: self === undefined ? 'host' : `a pod of ${self}`,
     since: new Date().toISOString(),
     bootId,
     version: VERSION,
@@ -114,7 +112,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
       clock: () => performance.now(),
       observe: async () => {
         const [listed, read] = await Promise.all([listWithin(runtime, RUNTIME_PATIENCE, wake.wake), disk.read()]);
-        return observe({ now: performance.now(), bootId, api: api.snapshot(), runtime: listed, disk: read, ownPod }, copier);
+        return observe({ now: performance.now(), bootId, api: api.snapshot(), runtime: listed, disk: read, self }, copier);
       },
       wake,
       pace: { quiet: () => (runtime.sendsEvents ? QUIET.withEvents : QUIET.withoutEvents), flux: FLUX },

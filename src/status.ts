@@ -29,7 +29,7 @@ export interface Status {
 
 export interface Leader {
   readonly pid: number;
-  /** Where it runs: `<namespace>/<pod>` or `host`. */
+  /** Where it runs: a pod of its workload, or `host`. */
   readonly where: string;
   readonly since: string;
   readonly bootId: string;

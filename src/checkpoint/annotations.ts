@@ -7,7 +7,6 @@ const PREFIX = 'pod-checkpointer.io';
 export const WORKLOAD = `${PREFIX}/workload`;
 export const GENERATION = `${PREFIX}/generation`;
 export const ACTIVATION = `${PREFIX}/activation`;
-export const DIGEST = `${PREFIX}/digest`;
 /** Set by a user on a pod: "overlap" says that copy and parent may run side by side although the pod uses the host's network, "exclusive" that they may not. */
 export const HAND_BACK = `${PREFIX}/hand-back`;
 

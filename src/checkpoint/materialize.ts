@@ -1,10 +1,10 @@
 /** From a stored copy to the manifest that lies in the kubelet's directory, and what can be read back from one. */
 import type { V1Pod } from '@kubernetes/client-node';
-import { ACTIVATION, DIGEST, GENERATION, WORKLOAD } from './annotations.ts';
+import { ACTIVATION, GENERATION, WORKLOAD } from './annotations.ts';
 import { canonical } from './copy/canonical.ts';
 import { own } from './copy/rendering.ts';
 import { GENERATION_DIR } from './copy-types.ts';
-import type { Digest, GenerationNumber } from './model.ts';
+import type { GenerationNumber } from './model.ts';
 import type { WorkloadKey } from './workload.ts';
 
 export interface Placement {
@@ -13,13 +13,16 @@ export interface Placement {
   readonly generation: GenerationNumber;
   /** Number of this activation; none for the pod that is stored with its generation. */
   readonly activation?: number;
-  readonly digest: Digest;
 }
 
-/** The static pod of a generation in its place. Throws if `generationDir` is not absolute. */
+/**
+ * The static pod of a generation in its place. The digest is not among its annotations: everyone who may read pods reads those of the mirror pod, and a
+ * digest over a Secret with few possible values tells which it is.
+ * Throws if `generationDir` is not absolute.
+ */
 export function materialize(pod: V1Pod, place: Placement): V1Pod {
   if (!place.generationDir.startsWith('/')) throw new Error(`generation directory "${place.generationDir}": expected an absolute path`);
-  const placed = extended(pod, `-g${place.generation}`, { [GENERATION]: String(place.generation), [DIGEST]: place.digest });
+  const placed = extended(pod, `-g${place.generation}`, { [GENERATION]: String(place.generation) });
   for (const { hostPath } of placed.spec?.volumes ?? []) {
     if (hostPath?.path.startsWith(`${GENERATION_DIR}/`)) hostPath.path = place.generationDir + hostPath.path.slice(GENERATION_DIR.length);
   }
@@ -53,7 +56,6 @@ export interface ActiveCopy {
   readonly workload: WorkloadKey;
   readonly generation: GenerationNumber;
   readonly activation: number;
-  readonly digest: Digest;
 }
 
 /** Which copy a manifest is, from our annotations; undefined for anything that is not an activated copy of ours: other files may lie there. */
@@ -62,10 +64,8 @@ export function parseActiveManifest(bytes: Uint8Array): ActiveCopy | undefined {
   const workload = own(annotations, WORKLOAD);
   const generation = numberIn(own(annotations, GENERATION));
   const activation = numberIn(own(annotations, ACTIVATION));
-  const digest = own(annotations, DIGEST);
   if (workload === undefined || generation === undefined || activation === undefined) return undefined;
-  if (digest === undefined || !/^[0-9a-f]{64}$/.test(digest)) return undefined;
-  return { workload: workload as WorkloadKey, generation, activation, digest: digest as Digest };
+  return { workload: workload as WorkloadKey, generation, activation };
 }
 
 function parse(bytes: Uint8Array): unknown {

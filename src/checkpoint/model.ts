@@ -57,6 +57,8 @@ export interface RuntimePod {
   /** Containers that exist, in any state. A READY sandbox alone may still be waiting for a Secret. */
   readonly created: number;
   readonly running: number;
+  /** Containers that were created or run: they have not ended. */
+  readonly alive: number;
   /** At least one container exists and the newest attempt of each one runs or has ended with exit code 0 beside a running one. */
   readonly up: boolean;
   /** Sum of the attempts of all containers. */
@@ -159,7 +161,7 @@ export type Action =
   | { readonly kind: 'prune'; readonly workload: Workload; readonly generations: readonly GenerationNumber[] }
   | { readonly kind: 'activate'; readonly workload: Workload; readonly generation: GenerationNumber; readonly activation: number }
   | { readonly kind: 'deactivate'; readonly workload: Workload; readonly file: string }
-  | { readonly kind: 'stopCopy'; readonly workload: Workload; readonly containerIds: readonly string[] }
+  | { readonly kind: 'stopCopy'; readonly workload: Workload; readonly containerIds: readonly string[]; readonly graceful: boolean }
   | { readonly kind: 'confirmAbsence'; readonly workload: Workload; readonly pod: { readonly name: string; readonly uid: string } }
   | { readonly kind: 'retire'; readonly workload: Workload }
   | { readonly kind: 'settleBoot'; readonly bootId: string };

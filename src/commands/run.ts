@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
+import { parseEndpoint } from '../sources/cri/client.ts';
 import { InputError } from './input-error.ts';
 import { addStoreFlags, count, durationFlag, flag } from './options.ts';
 
@@ -24,8 +25,7 @@ export interface RunOptions {
   readonly secretEnv: 'refuse' | 'inline';
   readonly kubernetesService?: string;
   readonly bootIdFile: string;
-  readonly podName?: string;
-  readonly podNamespace?: string;
+  readonly self?: string;
   readonly v: number;
 }
 
@@ -76,7 +76,11 @@ export function runCommand(): Command {
       ),
     )
     .addOption(
-      durationFlag('--stop-grace-period <duration>', 'between SIGTERM and SIGKILL for a copy that makes room for its parent', '5s'),
+      durationFlag(
+        '--stop-grace-period <duration>',
+        'between SIGTERM and SIGKILL for a copy that makes room for its parent; one that serves the API is killed at once',
+        '1s',
+      ),
     )
     .addOption(
       durationFlag(
@@ -95,8 +99,12 @@ export function runCommand(): Command {
     )
     .addOption(flag('--kubernetes-service <host:port>', 'KUBERNETES_SERVICE_HOST and _PORT for copies whose containers have no own'))
     .addOption(flag('--v <level>', 'log level: 0 transitions and errors, 2 every request').argParser(count).default(0))
-    .addOption(flag('--pod-name <name>', "the daemon's own pod, where it runs as one").env('POD_NAME').hideHelp())
-    .addOption(flag('--pod-namespace <namespace>', "the daemon's own pod's namespace").env('POD_NAMESPACE').hideHelp())
+    .addOption(
+      flag(
+        '--self <namespace/kind/name>',
+        "the daemon's own workload, where it runs as one, such as kube-system/DaemonSet/pod-checkpointer",
+      ),
+    )
     .addOption(flag('--boot-id-file <file>', 'where the boot id is read').default('/proc/sys/kernel/random/boot_id').hideHelp())
     .addHelpText(
       'after',
@@ -117,7 +125,7 @@ Examples:
 
 /** Everything that can be wrong with the input, before anything is touched or waited for. */
 async function checked(options: RunOptions): Promise<string> {
-  const { nodeName, kubeconfig, podManifestPath, checkpointDir, lockFile, kubernetesService } = options;
+  const { nodeName, kubeconfig, podManifestPath, checkpointDir, lockFile, kubernetesService, self } = options;
   if (nodeName === undefined || nodeName === '')
     throw new InputError('the node name is not set: give --node-name, or set NODE_NAME (in a pod: from spec.nodeName)');
   await access(kubeconfig, constants.R_OK).catch((error: unknown) => {
@@ -141,7 +149,18 @@ async function checked(options: RunOptions): Promise<string> {
   if (kubernetesService !== undefined && !/^\[?[0-9A-Za-z:.-]+\]?:[0-9]{1,5}$/.test(kubernetesService)) {
     throw new InputError(`--kubernetes-service ${kubernetesService}: expected host:port, such as 10.96.0.1:443`);
   }
+  if (self !== undefined && !/^[^/]+\/[^/]+\/[^/]+$/.test(self))
+    throw new InputError(`--self ${self}: expected namespace/kind/name, such as kube-system/DaemonSet/pod-checkpointer`);
+  parsedEndpoint(options.containerRuntimeEndpoint);
   return nodeName;
+}
+
+function parsedEndpoint(text: string): void {
+  try {
+    parseEndpoint(text);
+  } catch (error) {
+    throw new InputError(`--container-runtime-endpoint: ${error instanceof Error ? error.message : String(error)}`);
+  }
 }
 
 async function expectDirectory(name: string, path: string, expected: string): Promise<void> {

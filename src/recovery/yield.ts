@@ -1,10 +1,12 @@
 /** Rule 4, yield: an active copy makes room for its parent, and comes back if the parent does not come up. */
-import type { Action, WorkloadObservation } from '../checkpoint/model.ts';
+import type { Action, RuntimePod, WorkloadObservation } from '../checkpoint/model.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import type { WorkloadKey } from '../checkpoint/workload.ts';
 import { activateAction, candidate } from './activation.ts';
 
 const MAX_TRIAL_BACKOFF = 30 * 60_000;
+/** While the start of a parent is waited for: well below the time between the creation of its container and its first attempt to take the port. */
+const LOOK_AGAIN = 50;
 
 /** Both the running copy and the parent must be able to share: one that does not ask for port sharing makes the other's start fail. */
 function canOverlap(workload: WorkloadObservation): boolean {
@@ -25,38 +27,53 @@ function parentPresent(given: Pick<Case, 'observation' | 'workload'>): boolean {
   return observation.api.state === 'ok' && workload.parent.state === 'present' && !workload.parent.pod.terminating;
 }
 
-/** A sandbox alone may still wait for Secrets that only the API server has; once a container was created the kubelet has all it needs. */
-function parentCreated(workload: WorkloadObservation): boolean {
-  const uid = workload.parent.state === 'present' ? workload.parent.pod.uid : undefined;
-  return workload.parentPods.some((pod) => pod.uid === uid && pod.created > 0);
+/** The containers of the parent that the API server has now. */
+function parentPods({ parent, parentPods: pods }: WorkloadObservation): RuntimePod[] {
+  return parent.state === 'present' ? pods.filter((pod) => pod.uid === parent.pod.uid) : [];
 }
 
 /**
- * Which workload may begin an exclusive yield now: one at a time, those that serve the API last, because the other parents need it to start. A parent
- * that has had `downFor` and still has no container does not hold up the API server any longer.
+ * A sandbox alone may still wait for what only the API server has (Secrets for its environment, the list of Services): the kubelet creates a container
+ * when it has it all, and starts it again without asking anybody.
+ */
+const hasContainer = (workload: WorkloadObservation): boolean => parentPods(workload).some((pod) => pod.created > 0);
+
+/**
+ * The moment to make room: a container is there and has not ended yet. It takes its port about 100 ms after it was created. One that found the port
+ * taken has ended, and after a reboot the kubelet waits 10 s and more before it starts it again: room made in between is an outage for nothing.
+ */
+const isStarting = (workload: WorkloadObservation): boolean => parentPods(workload).some((pod) => pod.alive > 0);
+
+/**
+ * Which workload may begin an exclusive yield now. One at a time; the one that serves the API goes only when every other parent has a container, since
+ * they need it until then, and the others let it go first, so that the outage of its hand-back falls into the time when the node comes up anyway.
+ * Nobody waits for longer than `downFor` for a parent that does not come.
  */
 export function nextToYield(
   cases: ReadonlyMap<WorkloadKey, Pick<Case, 'observation' | 'workload' | 'memory' | 'policy'>>,
 ): WorkloadKey | undefined {
-  const all = [...cases].sort(
-    ([a, one], [b, other]) => Number(servesApi(one.workload)) - Number(servesApi(other.workload)) || (a < b ? -1 : 1),
-  );
-  if (all.some(([, given]) => given.memory.trial !== undefined && given.memory.up === undefined)) return undefined;
-  for (const [key, given] of all) {
-    const { observation, workload, memory, policy } = given;
-    if (observation.self === key || workload.active.length === 0 || !parentPresent(given) || canOverlap(workload)) continue;
-    const waited = observation.now - (memory.handBackSince ?? observation.now);
-    const backingOff = memory.failedTrials !== undefined && observation.now < memory.failedTrials.retryAt;
-    if (parentCreated(workload) && !backingOff) return key;
-    if (
-      !servesApi(workload) &&
-      !backingOff &&
-      waited < policy.downFor &&
-      all.some(([, other]) => other.workload.active.length > 0 && servesApi(other.workload))
-    )
-      return undefined;
-  }
-  return undefined;
+  const all = [...cases];
+  if (all.some(([, { memory }]) => memory.trial !== undefined && memory.up === undefined)) return undefined;
+  const pending = all.filter(([key, given]) => given.observation.self !== key && isHandingBack(given));
+  const [serving, others] = [
+    pending.filter(([, { workload }]) => servesApi(workload)),
+    pending.filter(([, { workload }]) => !servesApi(workload)),
+  ];
+  const first = serving.find(([, { workload }]) => isStarting(workload));
+  if (first !== undefined && others.every(([, other]) => hasContainer(other.workload) || waitedLong(other))) return first[0];
+  if (serving.some(([, given]) => !waitedLong(given))) return undefined;
+  return others.find(([, { workload }]) => isStarting(workload))?.[0];
+}
+
+/** A copy is active, its parent is back in the API, they cannot run side by side, and the parent has not just failed a trial. */
+function isHandingBack(given: Pick<Case, 'observation' | 'workload' | 'memory'>): boolean {
+  const { observation, workload, memory } = given;
+  if (workload.active.length === 0 || !parentPresent(given) || canOverlap(workload)) return false;
+  return memory.failedTrials === undefined || observation.now >= memory.failedTrials.retryAt;
+}
+
+function waitedLong({ observation, memory, policy }: Pick<Case, 'observation' | 'memory' | 'policy'>): boolean {
+  return observation.now - (memory.handBackSince ?? observation.now) >= policy.downFor;
 }
 
 /** Undefined where no copy is active and no trial runs, or where nobody is there to yield to. */
@@ -88,14 +105,17 @@ function exclusive({ observation: { now }, policy, workload, memory, mayYield }:
         message: `the parent did not come up in its last trial; the next begins in ${seconds(retryAt - now)}`,
         wakeAt: retryAt,
       };
-    const why = parentCreated(workload) ? 'another workload goes first' : 'the parent has no container yet';
-    return { reason: 'YieldPending', message: `the copy runs; ${why}`, flux: true };
+    const why = !hasContainer(workload)
+      ? 'the parent has no container yet'
+      : isStarting(workload)
+        ? 'another workload goes first'
+        : "the parent's container ended; its next start is waited for";
+    return { reason: 'YieldPending', message: `the copy runs; ${why}`, flux: true, wakeAt: now + LOOK_AGAIN };
   }
   const deadline = now + policy.trialDeadline;
   return {
     reason: 'Yielding',
-    message: 'the parent has a container: the copy makes room for it',
-    // Its containers are stopped at once: the parent's next start must find the port free before the kubelet's crash backoff makes it wait 10 s.
+    message: 'a container of the parent starts: the copy makes room for it',
     actions: [...deactivateAll(workload), ...stopCopies(workload)],
     memory: { ...memory, trial: { since: now, deadline } },
     flux: true,
@@ -142,7 +162,12 @@ export function deactivateAll({ workload, active }: WorkloadObservation): Action
   return active.map(({ file }) => ({ kind: 'deactivate', workload, file }));
 }
 
-export function stopCopies({ workload, copyPods }: WorkloadObservation): Action[] {
+/**
+ * The copy's containers are stopped here and not by the kubelet alone: the parent must find the port free at its first attempt. An API server keeps its
+ * port for as long as it drains its watches, so it is killed; etcd is where its state is. Others release their leader election leases when they end.
+ */
+export function stopCopies(observed: WorkloadObservation): Action[] {
+  const { workload, copyPods } = observed;
   const containerIds = copyPods.flatMap((pod) => pod.runningContainerIds);
-  return containerIds.length === 0 ? [] : [{ kind: 'stopCopy', workload, containerIds }];
+  return containerIds.length === 0 ? [] : [{ kind: 'stopCopy', workload, containerIds, graceful: !servesApi(observed) }];
 }

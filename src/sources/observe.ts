@@ -22,22 +22,21 @@ export interface Snapshots {
   readonly api: ApiSnapshot;
   readonly runtime: RuntimeSnapshot;
   readonly disk: DiskSnapshot;
-  /** Name and namespace of the pod that this process runs in, as its DaemonSet gave them. */
-  readonly ownPod: { readonly namespace: string; readonly name: string } | undefined;
+  /** The daemon's own workload, where it runs as one. */
+  readonly self: WorkloadKey | undefined;
 }
 
 export type Copier = (pod: V1Pod, api: ApiSnapshot) => CopyOutcome;
 
 export function observe(given: Snapshots, copier: Copier): Observation {
-  const { now, bootId, api, runtime, disk } = given;
+  const { now, bootId, api, runtime, disk, self } = given;
   const base = {
     now,
     bootId,
     api: api.state,
     runtime: runtime.state === 'ok' ? runtime : { state: runtime.state, detail: runtime.detail },
   } as const;
-  if (disk.state === 'unknown')
-    return { ...base, settledBootId: undefined, disk, self: undefined, absences: api.absences, workloads: new Map() };
+  if (disk.state === 'unknown') return { ...base, settledBootId: undefined, disk, self, absences: api.absences, workloads: new Map() };
 
   const marked = api.state.state === 'ok' ? markedPods(api.pods) : new Map<WorkloadKey, V1Pod[]>();
   const names = new Map<WorkloadKey, Workload>();
@@ -65,7 +64,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
     ...base,
     settledBootId: disk.store.settledBootId,
     disk: { state: 'ok' },
-    self: ownWorkload(given, workloads),
+    self,
     absences: api.absences,
     workloads,
   };
@@ -156,18 +155,11 @@ function runtimePod(sandbox: Sandbox): RuntimePod {
     sandboxReady: sandbox.ready,
     created: sandbox.ready ? containers.length : 0,
     running: running.length,
+    alive: sandbox.ready ? containers.filter((container) => container.state === 'created' || container.state === 'running').length : 0,
     up:
       running.length > 0 &&
       containers.every((container) => container.state === 'running' || (container.state === 'exited' && container.exitCode === 0)),
     attempts: containers.reduce((sum, container) => sum + container.attempt, 0),
     runningContainerIds: running.map((container) => container.id),
   };
-}
-
-function ownWorkload({ ownPod }: Snapshots, workloads: ReadonlyMap<WorkloadKey, WorkloadObservation>): WorkloadKey | undefined {
-  if (ownPod === undefined) return undefined;
-  for (const [key, { workload }] of workloads) {
-    if (workload.namespace === ownPod.namespace && ownsPodName(workload, ownPod.name)) return key;
-  }
-  return undefined;
 }

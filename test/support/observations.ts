@@ -64,7 +64,7 @@ export function parent(copy: CopyOutcome, more: Partial<Parent> = {}): Parent {
   return { name: 'parent-abcde', uid: PARENT_UID, terminating: false, ready: true, restarts: 0, copy, ...more };
 }
 
-export type PodPhase = 'none' | 'sandbox' | 'created' | 'running';
+export type PodPhase = 'none' | 'sandbox' | 'created' | 'running' | 'ended';
 
 export function runtimePod(phase: Exclude<PodPhase, 'none'>, more: Partial<RuntimePod> = {}): RuntimePod {
   const created = phase === 'sandbox' ? 0 : 1;
@@ -76,6 +76,7 @@ export function runtimePod(phase: Exclude<PodPhase, 'none'>, more: Partial<Runti
     sandboxReady: true,
     created,
     running,
+    alive: phase === 'sandbox' || phase === 'ended' ? 0 : 1,
     up: running === 1,
     attempts: 0,
     runningContainerIds: running === 1 ? ['c'] : [],

@@ -48,7 +48,7 @@ const DIMENSIONS = {
   ],
   runtime: ['ok', 'unknown'],
   boot: ['settled', 'cold'],
-  pods: ['none', 'sandbox', 'created', 'running'],
+  pods: ['none', 'sandbox', 'created', 'running', 'ended'],
   stored: ['none', 'unproven', 'proven', 'newerThanProven'],
   active: [false, true],
   servesApi: [false, true],

@@ -49,13 +49,36 @@ function over(times: readonly number[], world: (now: number) => Observation, mem
 }
 
 describe('yield', () => {
-  it('lets one workload go at a time, those that serve the API last', () => {
+  it('lets one workload go at a time, the API server as soon as every other parent has what it needs from it', () => {
     const seen = observation([
       handingBack(APISERVER, API, 'created'),
       handingBack(CONTROLLERS, EXCLUSIVE, 'created'),
-      handingBack(SCHEDULER, EXCLUSIVE, 'created'),
+      handingBack(SCHEDULER, EXCLUSIVE, 'ended'),
     ]);
-    expect(kinds(decide(EMPTY_MEMORY, seen, POLICY))).toEqual(['deactivate kube-controller-manager', 'stopCopy kube-controller-manager']);
+    expect(kinds(decide(EMPTY_MEMORY, seen, POLICY))).toEqual(['deactivate kube-apiserver', 'stopCopy kube-apiserver']);
+  });
+
+  it('makes room at the moment a container starts, not while the kubelet waits before it starts it again', () => {
+    expect(kinds(decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended')]), POLICY))).toEqual([]);
+    expect(decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended')]), POLICY).wakeAt).toBe(NOW + 50);
+    expect(kinds(decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'running')]), POLICY))).toHaveLength(2);
+  });
+
+  it('kills a copy that serves the API and lets others release their leases', () => {
+    const stop = (of: Workload, traits: Traits) =>
+      decide(EMPTY_MEMORY, observation([handingBack(of, traits, 'created')]), POLICY).actions[1];
+    expect(stop(APISERVER, API)).toMatchObject({ kind: 'stopCopy', graceful: false });
+    expect(stop(SCHEDULER, EXCLUSIVE)).toMatchObject({ kind: 'stopCopy', graceful: true });
+  });
+
+  it('lets the others wait until the API server has handed back, but not for ever', () => {
+    const seen = observation([handingBack(APISERVER, API, 'ended'), handingBack(SCHEDULER, EXCLUSIVE, 'created')]);
+    const first = decide(EMPTY_MEMORY, seen, POLICY);
+    expect(kinds(first)).toEqual([]);
+    expect(kinds(decide(first.memory, { ...seen, now: NOW + POLICY.downFor }, POLICY))).toEqual([
+      'deactivate kube-scheduler',
+      'stopCopy kube-scheduler',
+    ]);
   });
 
   it('starts no other yield while a parent is still on its way up', () => {
@@ -87,7 +110,7 @@ describe('yield', () => {
 
   it('does not wait with the API server for a parent whose trial just failed', () => {
     const memory: Memory = { workloads: new Map([[workloadKey(SCHEDULER), { failedTrials: { count: 1, retryAt: NOW + 1 } }]]) };
-    const seen = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'created')]);
+    const seen = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'sandbox')]);
     expect(kinds(decide(memory, seen, POLICY))).toEqual(['deactivate kube-apiserver', 'stopCopy kube-apiserver']);
   });
 

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ACTIVATION, DIGEST, GENERATION, WORKLOAD } from '../../src/checkpoint/annotations.ts';
+import { ACTIVATION, GENERATION, WORKLOAD } from '../../src/checkpoint/annotations.ts';
 import { activated, manifestBytes, materialize, parseActiveManifest } from '../../src/checkpoint/materialize.ts';
-import type { Digest } from '../../src/checkpoint/model.ts';
 import { violations } from '../../src/checkpoint/static-pod-rules.ts';
 import { copyOf, markedPod, secret } from '../support/marked-pods.ts';
 
@@ -10,7 +9,7 @@ const volumes = [
   { name: 'b', hostPath: { path: '/etc/kubernetes/pki' } },
 ];
 const copy = copyOf(markedPod({ volumes }), { 'Secret/s': secret({ k: 'v' }) });
-const place = { generationDir: '/var/lib/pod-checkpointer/w/7', generation: 7, digest: copy.digest };
+const place = { generationDir: '/var/lib/pod-checkpointer/w/7', generation: 7 };
 
 describe('a copy in its place', () => {
   it('has a name of its own for each generation and activation', () => {
@@ -32,7 +31,6 @@ describe('a copy in its place', () => {
       [WORKLOAD]: 'kube-system/DaemonSet/proxy',
       [GENERATION]: '7',
       [ACTIVATION]: '3',
-      [DIGEST]: copy.digest,
     });
   });
 
@@ -66,7 +64,6 @@ describe('the manifest', () => {
       workload: 'kube-system/DaemonSet/proxy',
       generation: 7,
       activation: 3,
-      digest: copy.digest,
     });
   });
 
@@ -91,7 +88,6 @@ describe('the manifest', () => {
     ['generation 0', changed({ [GENERATION]: '0' })],
     ['a copy that was not activated', manifestBytes(materialize(copy.pod, place))],
     ['no workload', changed({ [WORKLOAD]: undefined })],
-    ['a digest that is none', manifestBytes(materialize(copy.pod, { ...place, activation: 3, digest: 'abc' as Digest }))],
   ])('of a copy is not %s', (_, other) => {
     expect(parseActiveManifest(other)).toBeUndefined();
   });

@@ -95,7 +95,7 @@ async function build(
   given: { workload: Workload; generation: GenerationNumber; copy: Copy; parent: { name: string; uid: string }; createdAt: string },
 ): Promise<string> {
   const { workload, generation, copy, parent, createdAt } = given;
-  const manifest = manifestBytes(materialize(copy.pod, { generationDir: final, generation, digest: copy.digest }));
+  const manifest = manifestBytes(materialize(copy.pod, { generationDir: final, generation }));
   const root = { path: 'files', mode: 0o755, uid: 0, gid: 0 };
   const directories = [root, ...copy.directories.map((entry) => ({ ...entry, path: `files/${entry.path}` }))];
   const files = [
