@@ -185,9 +185,7 @@ test('a Deployment keeps its replicas in a ReplicaSet of its template, and rolls
       if (item.metadata.deletionTimestamp !== undefined) await confirmDeletion(item.metadata.name);
       else if (item.spec.nodeName === 'n1' && item.status?.phase === 'Pending') await report(item.metadata.name, true);
     }
-    expect(
-      now.filter((item) => item.status?.phase === 'Running' && item.metadata.deletionTimestamp === undefined).length,
-    ).toBeGreaterThanOrEqual(2);
+    running.push(now.filter((item) => item.status?.phase === 'Running' && item.metadata.deletionTimestamp === undefined).length);
     return now.length === 2 && now.every((item) => item.spec.containers[0]?.image === 'registry.example/main:2');
   });
   expect(Math.min(...running)).toBeGreaterThanOrEqual(2);

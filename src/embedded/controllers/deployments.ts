@@ -42,11 +42,17 @@ export function planDeployment(deployment: Deployment, sets: readonly ReplicaSet
   const grow = current === undefined || wanted === have ? [] : [{ set: current, replicas: wanted }];
   if (recreate) return { create: current === undefined ? wanted : undefined, scale: [...grow, ...toZero(old)], status };
 
-  // Old pods that are not available can go at once; available ones only as far as enough others stay.
-  let spare = (current === undefined ? 0 : available(current)) + sum(old.map(available)) - (desired - unavailable);
+  // Old pods that are not available go first, but never more pods than can be missed if every new one that is not available stays so:
+  // what the ReplicaSets report may be a moment old.
+  const least = desired - unavailable;
+  const newAvailable = current === undefined ? 0 : available(current);
+  let removable = have + sum(old.map(replicasOf)) - least - (have - newAvailable);
+  let spare = newAvailable + sum(old.map(available)) - least;
   const shrink = old.flatMap((set) => {
-    const broken = Math.max(0, replicasOf(set) - available(set));
-    const healthy = Math.min(replicasOf(set) - broken, Math.max(0, spare));
+    const broken = Math.min(replicasOf(set) - available(set), Math.max(0, removable));
+    removable -= broken;
+    const healthy = Math.min(available(set), Math.max(0, spare), Math.max(0, removable));
+    removable -= healthy;
     spare -= healthy;
     const replicas = replicasOf(set) - broken - healthy;
     return replicas === replicasOf(set) ? [] : [{ set, replicas }];
@@ -133,8 +139,10 @@ function existing(set: ReplicaSet): number {
   return (set.status as { replicas?: number } | undefined)?.replicas ?? 0;
 }
 
+/** A ReplicaSet that was just scaled down still reports the pods that go: they are not counted. */
 function available(set: ReplicaSet): number {
-  return (set.status as { availableReplicas?: number } | undefined)?.availableReplicas ?? 0;
+  const reported = (set.status as { availableReplicas?: number } | undefined)?.availableReplicas ?? 0;
+  return Math.min(reported, replicasOf(set));
 }
 
 function sum(numbers: readonly number[]): number {
