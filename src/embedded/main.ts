@@ -6,6 +6,7 @@ type Program = (argv: readonly string[]) => Promise<void>;
 /** Each program is loaded when it is asked for: a container runtime has no use for the API server's code. */
 const PROGRAMS: Readonly<Record<string, () => Promise<Program>>> = {
   cri: async () => (await import('./cri/command.ts')).criCommand,
+  kubelet: async () => (await import('./kubelet/command.ts')).kubeletCommand,
 };
 
 const [name = '', ...argv] = process.argv.slice(2);
