@@ -41,7 +41,15 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
   /** Object watches that wait for the API server to be back. */
   const waiting = new Set<() => void>();
 
-  const objects = createObjectWatches({ client, timing, random, now, log, onChange: options.onChange, gate: untilReachable });
+  function wake(): void {
+    try {
+      options.onChange();
+    } catch (error) {
+      log.error({ err: error }, 'whoever was woken by the API source failed');
+    }
+  }
+
+  const objects = createObjectWatches({ client, timing, random, now, log, onChange: wake, gate: untilReachable });
   const pods = startReflector<V1Pod>({
     client,
     timing,
@@ -68,7 +76,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
       } else {
         answers.clear();
       }
-      options.onChange();
+      wake();
     },
   });
 
@@ -119,7 +127,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
       if (answers.size <= ANSWERS) break;
       answers.delete(oldest);
     }
-    options.onChange();
+    wake();
   }
 
   return {

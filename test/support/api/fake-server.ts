@@ -34,6 +34,7 @@ export interface OpenWatch {
   event(type: string, object: unknown): void;
   /** The end that follows timeoutSeconds. */
   end(): void;
+  readonly socket: Socket | undefined;
   /** TCP reset. */
   reset(): void;
 }
@@ -50,6 +51,8 @@ export class FakeApiServer {
   /** Those that are open now, oldest first. */
   readonly watches: OpenWatch[] = [];
   hook: Hook | undefined;
+  /** Connections taken so far. */
+  connections = 0;
   readonly #pair: KeyPair;
   readonly #clientCa: string;
   readonly #objects = new Map<string, { collection: string; object: FakeObject }>();
@@ -80,6 +83,7 @@ export class FakeApiServer {
       (request, response) => this.#handle(request, response),
     );
     server.on('connection', (socket: Socket) => {
+      this.connections += 1;
       this.#sockets.add(socket);
       socket.on('close', () => this.#sockets.delete(socket));
       socket.on('error', () => undefined);
@@ -102,6 +106,11 @@ export class FakeApiServer {
     const closed = new Promise((resolve) => server.close(resolve));
     for (const socket of this.#sockets) socket.resetAndDestroy();
     await closed;
+  }
+
+  /** Resets every connection on which no watch is open. */
+  resetIdle(): void {
+    for (const socket of this.#sockets) if (!this.watches.some((w) => w.socket === socket)) socket.resetAndDestroy();
   }
 
   count(verb: FakeRequest['verb'], path?: string): number {
@@ -196,6 +205,7 @@ export class FakeApiServer {
     const tcp = [...this.#sockets].find((s) => s.remotePort === response.socket?.remotePort);
     const watch: OpenWatch = {
       request,
+      socket: tcp,
       write: (bytes) => void response.write(bytes),
       event: (type, object) => void response.write(`${JSON.stringify({ type, object })}\n`),
       end: () => void response.end(),
