@@ -21,7 +21,7 @@ export interface Effects {
   readonly checkpointDir: string;
   readonly podManifestPath: string;
   readonly api: Pick<ApiSource, 'confirmAbsence'>;
-  readonly runtime: Pick<RuntimeSource, 'stopContainer'>;
+  readonly runtime: Pick<RuntimeSource, 'stopContainer' | 'removeContainer'>;
   /** Seconds that a copy's container gets between SIGTERM and SIGKILL when its place is needed. */
   readonly stopGraceSeconds: number;
   /** Wall clock in milliseconds, for names and dates only. */
@@ -61,8 +61,15 @@ const EXECUTORS: Executors = {
   async deactivate({ file }, { podManifestPath }) {
     await removeManifest(podManifestPath, file);
   },
-  async stopCopy({ containerIds, graceful }, { runtime, stopGraceSeconds }) {
-    await Promise.all(containerIds.map((id) => runtime.stopContainer(id, graceful ? stopGraceSeconds : 0)));
+  async makeRoom({ files, containerIds, graceful }, { podManifestPath, runtime, stopGraceSeconds }) {
+    // Together: a container that dies while its manifest is there is started again, and the manifest's removal alone leaves the kubelet its time.
+    await Promise.all([
+      ...files.map((file) => removeManifest(podManifestPath, file)),
+      ...containerIds.map((id) => runtime.stopContainer(id, graceful ? stopGraceSeconds : 0)),
+    ]);
+  },
+  async forgetExits({ containerIds }, { runtime }) {
+    await Promise.all(containerIds.map((id) => runtime.removeContainer(id)));
   },
   async confirmAbsence({ workload, pod }, { api }) {
     await api.confirmAbsence(workload.namespace, pod.name, pod.uid);

@@ -12,7 +12,7 @@
 import { activate } from '../recovery/activation.ts';
 import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { self } from '../recovery/self.ts';
-import { nextToYield, yieldToParent } from '../recovery/yield.ts';
+import { forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
 import { type Memory, remember, type WorkloadMemory } from './memory.ts';
 import type { Action, ActionKind, Millis, Observation, Policy } from './model.ts';
 import { save } from './save.ts';
@@ -77,8 +77,9 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
 function rules(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>): Verdict {
   const saving = save(given);
   const running = runningRule(given, key, cases);
+  const forgetting = given.observation.self === key ? [] : forgetExits(given);
   if (running === undefined) return saving;
-  return { ...running, actions: [...(running.actions ?? []), ...(saving.actions ?? [])], ...wake(running, saving) };
+  return { ...running, actions: [...(running.actions ?? []), ...forgetting, ...(saving.actions ?? [])], ...wake(running, saving) };
 }
 
 function runningRule(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>): Verdict | undefined {
@@ -148,9 +149,10 @@ function settle({ bootId, settledBootId, api, runtime }: Observation, actions: r
 const ORDER: Readonly<Record<ActionKind, number>> = {
   quarantine: 0,
   activate: 1,
-  // After the activation that replaces it, before the containers it would otherwise start again.
+  // After the activation that replaces it.
   deactivate: 2,
-  stopCopy: 3,
+  makeRoom: 2,
+  forgetExits: 3,
   save: 4,
   repoint: 4,
   prove: 4,

@@ -64,6 +64,8 @@ export interface RuntimePod {
   /** Sum of the attempts of all containers. */
   readonly attempts: number;
   readonly runningContainerIds: readonly string[];
+  /** Every ended attempt, of earlier sandboxes of the pod, too. */
+  readonly endedContainerIds: readonly string[];
 }
 
 export interface CopyPod extends RuntimePod {
@@ -161,7 +163,16 @@ export type Action =
   | { readonly kind: 'prune'; readonly workload: Workload; readonly generations: readonly GenerationNumber[] }
   | { readonly kind: 'activate'; readonly workload: Workload; readonly generation: GenerationNumber; readonly activation: number }
   | { readonly kind: 'deactivate'; readonly workload: Workload; readonly file: string }
-  | { readonly kind: 'stopCopy'; readonly workload: Workload; readonly containerIds: readonly string[]; readonly graceful: boolean }
+  /** Deactivate, and stop the copy's containers in the same moment instead of leaving that to the kubelet. */
+  | {
+      readonly kind: 'makeRoom';
+      readonly workload: Workload;
+      readonly files: readonly string[];
+      readonly containerIds: readonly string[];
+      readonly graceful: boolean;
+    }
+  /** Remove ended containers of a parent, so that the kubelet does not hold its crashes against it. */
+  | { readonly kind: 'forgetExits'; readonly workload: Workload; readonly containerIds: readonly string[] }
   | { readonly kind: 'confirmAbsence'; readonly workload: Workload; readonly pod: { readonly name: string; readonly uid: string } }
   | { readonly kind: 'retire'; readonly workload: Workload }
   | { readonly kind: 'settleBoot'; readonly bootId: string };

@@ -1,6 +1,6 @@
 /** Rule 6, retire: a workload whose parent is really gone is moved out of use. An empty answer is no proof; only a confirmed absence is. */
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
-import { deactivateAll, stopCopies } from './yield.ts';
+import { makeRoom } from './yield.ts';
 
 /** Undefined where the API server did not answer, or has the parent. */
 export function retire(given: Case): Verdict | undefined {
@@ -29,7 +29,7 @@ export function retire(given: Case): Verdict | undefined {
     return {
       reason: 'Retiring',
       message: 'the parent is gone: the copy leaves',
-      actions: [...deactivateAll(workload), ...stopCopies(workload)],
+      actions: makeRoom(workload),
       flux: true,
     };
   if (workload.copyPods.some((pod) => pod.running > 0))

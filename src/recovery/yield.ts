@@ -1,5 +1,5 @@
 /** Rule 4, yield: an active copy makes room for its parent, and comes back if the parent does not come up. */
-import type { Action, RuntimePod, WorkloadObservation } from '../checkpoint/model.ts';
+import type { Action, RuntimePod, StoredGeneration, WorkloadObservation } from '../checkpoint/model.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import type { WorkloadKey } from '../checkpoint/workload.ts';
 import { activateAction, candidate } from './activation.ts';
@@ -10,17 +10,18 @@ const LOOK_AGAIN = 50;
 
 /** Both the running copy and the parent must be able to share: one that does not ask for port sharing makes the other's start fail. */
 function canOverlap(workload: WorkloadObservation): boolean {
-  const generation = workload.active[0]?.generation;
-  const copy = generation === undefined ? undefined : workload.stored?.generations.get(generation);
+  const copy = activeGeneration(workload);
   const parent =
     workload.parent.state === 'present' && workload.parent.pod.copy.kind === 'copy' ? workload.parent.pod.copy.copy : undefined;
   return copy?.traits.handBack === 'overlap' && parent?.traits.handBack === 'overlap';
 }
 
-function servesApi(workload: WorkloadObservation): boolean {
-  const generation = workload.active[0]?.generation;
-  return (generation === undefined ? undefined : workload.stored?.generations.get(generation))?.traits.servesApi === true;
+function activeGeneration({ active, stored }: WorkloadObservation): StoredGeneration | undefined {
+  const generation = active[0]?.generation;
+  return generation === undefined ? undefined : stored?.generations.get(generation);
 }
+
+const servesApi = (workload: WorkloadObservation): boolean => activeGeneration(workload)?.traits.servesApi === true;
 
 function parentPresent(given: Pick<Case, 'observation' | 'workload'>): boolean {
   const { observation, workload } = given;
@@ -116,7 +117,7 @@ function exclusive({ observation: { now }, policy, workload, memory, mayYield }:
   return {
     reason: 'Yielding',
     message: 'a container of the parent starts: the copy makes room for it',
-    actions: [...deactivateAll(workload), ...stopCopies(workload)],
+    actions: makeRoom(workload),
     memory: { ...memory, trial: { since: now, deadline } },
     flux: true,
   };
@@ -166,8 +167,22 @@ export function deactivateAll({ workload, active }: WorkloadObservation): Action
  * The copy's containers are stopped here and not by the kubelet alone: the parent must find the port free at its first attempt. An API server keeps its
  * port for as long as it drains its watches, so it is killed; etcd is where its state is. Others release their leader election leases when they end.
  */
-export function stopCopies(observed: WorkloadObservation): Action[] {
-  const { workload, copyPods } = observed;
-  const containerIds = copyPods.flatMap((pod) => pod.runningContainerIds);
-  return containerIds.length === 0 ? [] : [{ kind: 'stopCopy', workload, containerIds, graceful: !servesApi(observed) }];
+export function makeRoom(observed: WorkloadObservation): Action[] {
+  const { workload, active, copyPods } = observed;
+  const files = active.map(({ file }) => file);
+  return [
+    { kind: 'makeRoom', workload, files, containerIds: copyPods.flatMap((pod) => pod.runningContainerIds), graceful: !servesApi(observed) },
+  ];
+}
+
+/**
+ * While a copy holds its port a parent can only crash, and the kubelet then waits 10 s and more before it starts it again, after a reboot from the first
+ * crash on: it counts from the ended container that it finds in the runtime. Without one it starts the next attempt at once.
+ */
+export function forgetExits(given: Case): Action[] {
+  const { workload, memory, observation } = given;
+  const backingOff = memory.failedTrials !== undefined && observation.now < memory.failedTrials.retryAt;
+  if (observation.runtime.state !== 'ok' || activeGeneration(workload)?.traits.handBack !== 'exclusive' || backingOff) return [];
+  const containerIds = workload.parentPods.filter((pod) => pod.alive === 0).flatMap((pod) => pod.endedContainerIds);
+  return containerIds.length === 0 ? [] : [{ kind: 'forgetExits', workload: workload.workload, containerIds }];
 }

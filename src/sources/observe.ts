@@ -107,20 +107,24 @@ const isTerminating = (pod: V1Pod): boolean => pod.metadata?.deletionTimestamp !
 const created = (pod: V1Pod): number => new Date(pod.metadata?.creationTimestamp ?? 0).getTime();
 const compare = (a: V1Pod, b: V1Pod): number => ((a.metadata?.uid ?? '') < (b.metadata?.uid ?? '') ? -1 : 1);
 
-/** A pod keeps its uid when its sandbox is made anew; only the latest one counts. */
-function latestSandboxes(sandboxes: readonly Sandbox[]): Sandbox[] {
-  const latest = new Map<string, Sandbox>();
+/** A pod keeps its uid when its sandbox is made anew; the latest one is the pod. Of earlier ones only the ended containers matter, which the kubelet still counts. */
+function latestSandboxes(sandboxes: readonly Sandbox[]): Seen[] {
+  const seen = new Map<string, Seen>();
   for (const sandbox of sandboxes) {
-    const other = latest.get(sandbox.uid);
-    if (
-      other === undefined ||
-      sandbox.attempt > other.attempt ||
-      (sandbox.attempt === other.attempt && sandbox.createdAt > other.createdAt)
-    )
-      latest.set(sandbox.uid, sandbox);
+    const ended = sandbox.containers.filter((container) => container.state === 'exited').map((container) => container.id);
+    const other = seen.get(sandbox.uid);
+    if (other === undefined) seen.set(sandbox.uid, { ...sandbox, ended });
+    else seen.set(sandbox.uid, { ...(isLater(sandbox, other) ? sandbox : other), ended: [...other.ended, ...ended] });
   }
-  return [...latest.values()];
+  return [...seen.values()];
 }
+
+interface Seen extends Sandbox {
+  readonly ended: readonly string[];
+}
+
+const isLater = (one: Sandbox, other: Sandbox): boolean =>
+  one.attempt > other.attempt || (one.attempt === other.attempt && one.createdAt > other.createdAt);
 
 /** By uid while the API server answers. Without it, by the mark and the name: the kubelet copies a pod's annotations to its sandbox. */
 function isParent(sandbox: Sandbox, workload: Workload, pods: readonly V1Pod[]): boolean {
@@ -129,7 +133,7 @@ function isParent(sandbox: Sandbox, workload: Workload, pods: readonly V1Pod[]):
   return sandbox.annotations[CHECKPOINT] === 'true' && ownsPodName(workload, sandbox.name);
 }
 
-function copyPod(sandbox: Sandbox, key: WorkloadKey): CopyPod[] {
+function copyPod(sandbox: Seen, key: WorkloadKey): CopyPod[] {
   if (sandbox.annotations[WORKLOAD] !== key || sandbox.annotations[CONFIG_SOURCE] === 'api') return [];
   return [
     {
@@ -140,7 +144,7 @@ function copyPod(sandbox: Sandbox, key: WorkloadKey): CopyPod[] {
   ];
 }
 
-function runtimePod(sandbox: Sandbox): RuntimePod {
+function runtimePod(sandbox: Seen): RuntimePod {
   const newest = new Map<string, Sandbox['containers'][number]>();
   for (const container of sandbox.containers) {
     const other = newest.get(container.name);
@@ -161,5 +165,6 @@ function runtimePod(sandbox: Sandbox): RuntimePod {
       containers.every((container) => container.state === 'running' || (container.state === 'exited' && container.exitCode === 0)),
     attempts: containers.reduce((sum, container) => sum + container.attempt, 0),
     runningContainerIds: running.map((container) => container.id),
+    endedContainerIds: sandbox.ended,
   };
 }

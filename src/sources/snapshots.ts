@@ -65,6 +65,8 @@ export interface RuntimeSource {
   list(): Promise<RuntimeSnapshot>;
   /** Stops a container; 0 s means kill. Stopping one that is gone or stopped already succeeds. */
   stopContainer(id: string, timeoutSeconds: number): Promise<void>;
+  /** Removes a container that has ended. Removing one that is gone already succeeds. */
+  removeContainer(id: string): Promise<void>;
   /** Whether the runtime sends container events; where it does not, the caller has to look more often. */
   readonly sendsEvents: boolean;
   stop(): Promise<void>;

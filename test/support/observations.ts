@@ -80,6 +80,7 @@ export function runtimePod(phase: Exclude<PodPhase, 'none'>, more: Partial<Runti
     up: running === 1,
     attempts: 0,
     runningContainerIds: running === 1 ? ['c'] : [],
+    endedContainerIds: [],
     ...more,
   };
 }

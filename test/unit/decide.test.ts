@@ -55,30 +55,41 @@ describe('yield', () => {
       handingBack(CONTROLLERS, EXCLUSIVE, 'created'),
       handingBack(SCHEDULER, EXCLUSIVE, 'ended'),
     ]);
-    expect(kinds(decide(EMPTY_MEMORY, seen, POLICY))).toEqual(['deactivate kube-apiserver', 'stopCopy kube-apiserver']);
+    expect(kinds(decide(EMPTY_MEMORY, seen, POLICY))).toEqual(['makeRoom kube-apiserver']);
   });
 
   it('makes room at the moment a container starts, not while the kubelet waits before it starts it again', () => {
     expect(kinds(decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended')]), POLICY))).toEqual([]);
     expect(decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended')]), POLICY).wakeAt).toBe(NOW + 50);
-    expect(kinds(decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'running')]), POLICY))).toHaveLength(2);
+    expect(kinds(decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'running')]), POLICY))).toEqual(['makeRoom kube-apiserver']);
+  });
+
+  it("removes the parent's crashes from the runtime while the copy holds its port, at boot and later, but not after a failed trial", () => {
+    const ended = { ...handingBack(APISERVER, API, 'ended'), parentPods: [runtimePod('ended', { endedContainerIds: ['c1', 'c2'] })] };
+    const forget = (seen: Observation, memory = EMPTY_MEMORY) =>
+      decide(memory, seen, POLICY).actions.filter((action) => action.kind === 'forgetExits');
+    expect(forget(observation([ended]))).toMatchObject([{ containerIds: ['c1', 'c2'] }]);
+    expect(forget(observation([{ ...ended, parent: { state: 'unknown' } }], { api: { state: 'unreachable', detail: '' } }))).toHaveLength(
+      1,
+    );
+    expect(forget(observation([{ ...ended, active: [] }]))).toEqual([]);
+    expect(forget(observation([{ ...ended, parentPods: [runtimePod('running', { endedContainerIds: ['c1'] })] }]))).toEqual([]);
+    const failed: Memory = { workloads: new Map([[workloadKey(APISERVER), { failedTrials: { count: 1, retryAt: NOW + 1 } }]]) };
+    expect(forget(observation([ended]), failed)).toEqual([]);
   });
 
   it('kills a copy that serves the API and lets others release their leases', () => {
     const stop = (of: Workload, traits: Traits) =>
-      decide(EMPTY_MEMORY, observation([handingBack(of, traits, 'created')]), POLICY).actions[1];
-    expect(stop(APISERVER, API)).toMatchObject({ kind: 'stopCopy', graceful: false });
-    expect(stop(SCHEDULER, EXCLUSIVE)).toMatchObject({ kind: 'stopCopy', graceful: true });
+      decide(EMPTY_MEMORY, observation([handingBack(of, traits, 'created')]), POLICY).actions[0];
+    expect(stop(APISERVER, API)).toMatchObject({ kind: 'makeRoom', graceful: false });
+    expect(stop(SCHEDULER, EXCLUSIVE)).toMatchObject({ kind: 'makeRoom', graceful: true });
   });
 
   it('lets the others wait until the API server has handed back, but not for ever', () => {
     const seen = observation([handingBack(APISERVER, API, 'ended'), handingBack(SCHEDULER, EXCLUSIVE, 'created')]);
     const first = decide(EMPTY_MEMORY, seen, POLICY);
     expect(kinds(first)).toEqual([]);
-    expect(kinds(decide(first.memory, { ...seen, now: NOW + POLICY.downFor }, POLICY))).toEqual([
-      'deactivate kube-scheduler',
-      'stopCopy kube-scheduler',
-    ]);
+    expect(kinds(decide(first.memory, { ...seen, now: NOW + POLICY.downFor }, POLICY))).toEqual(['makeRoom kube-scheduler']);
   });
 
   it('starts no other yield while a parent is still on its way up', () => {
@@ -97,7 +108,7 @@ describe('yield', () => {
       [{ ...handingBack(CONTROLLERS, EXCLUSIVE, 'running'), active: [], copyPods: [] }, handingBack(SCHEDULER, EXCLUSIVE, 'created')],
       { now: NOW + 400 },
     );
-    expect(kinds(decide(second.memory, up, POLICY))).toEqual(['deactivate kube-scheduler', 'stopCopy kube-scheduler']);
+    expect(kinds(decide(second.memory, up, POLICY))).toEqual(['makeRoom kube-scheduler']);
   });
 
   it('keeps the API server while another parent still needs it to start, but not for ever', () => {
@@ -105,13 +116,13 @@ describe('yield', () => {
     const first = decide(EMPTY_MEMORY, seen, POLICY);
     expect(kinds(first)).toEqual([]);
     const later = decide(first.memory, { ...seen, now: NOW + POLICY.downFor }, POLICY);
-    expect(kinds(later)).toEqual(['deactivate kube-apiserver', 'stopCopy kube-apiserver']);
+    expect(kinds(later)).toEqual(['makeRoom kube-apiserver']);
   });
 
   it('does not wait with the API server for a parent whose trial just failed', () => {
     const memory: Memory = { workloads: new Map([[workloadKey(SCHEDULER), { failedTrials: { count: 1, retryAt: NOW + 1 } }]]) };
     const seen = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'sandbox')]);
-    expect(kinds(decide(memory, seen, POLICY))).toEqual(['deactivate kube-apiserver', 'stopCopy kube-apiserver']);
+    expect(kinds(decide(memory, seen, POLICY))).toEqual(['makeRoom kube-apiserver']);
   });
 
   it('doubles the time between trials that fail, up to half an hour', () => {

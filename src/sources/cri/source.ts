@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import type { RuntimeSnapshot, RuntimeSource } from '../snapshots.ts';
-import { type Connection, connect, parseEndpoint, RuntimeError } from './client.ts';
+import { type Connection, connect, type Method, parseEndpoint, RuntimeError } from './client.ts';
 import { type Container, ContainerState, RuntimeServiceService } from './generated/runtime.ts';
 import { type ContainerDetail, joinSandboxes } from './join.ts';
 
@@ -68,14 +68,18 @@ class CriSource implements RuntimeSource {
   }
 
   async stopContainer(id: string, timeoutSeconds: number): Promise<void> {
-    const connection = await this.#connected();
     const timeoutMs = timeoutSeconds * 1000 + this.#options.requestTimeoutMs;
+    await this.#unlessGone(RuntimeServiceService.stopContainer, { containerId: id, timeout: BigInt(Math.ceil(timeoutSeconds)) }, timeoutMs);
+  }
+
+  async removeContainer(id: string): Promise<void> {
+    await this.#unlessGone(RuntimeServiceService.removeContainer, { containerId: id }, this.#options.requestTimeoutMs);
+  }
+
+  async #unlessGone<Request, Answer>(method: Method<Request, Answer>, request: Request, timeoutMs: number): Promise<void> {
+    const connection = await this.#connected();
     try {
-      await connection.call(
-        RuntimeServiceService.stopContainer,
-        { containerId: id, timeout: BigInt(Math.ceil(timeoutSeconds)) },
-        timeoutMs,
-      );
+      await connection.call(method, request, timeoutMs);
     } catch (error) {
       if (error instanceof RuntimeError && error.code === status.NOT_FOUND) return;
       throw this.#failed(connection, error);
