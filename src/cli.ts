@@ -1,5 +1,5 @@
 /** The command line: which commands there are, and what an error means to the caller. The only place that ends the process. */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, type Option } from 'commander';
 import { InputError } from './commands/input-error.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { runCommand } from './commands/run.ts';
@@ -14,11 +14,11 @@ function program(): Command {
     .version(VERSION, '-V, --version', 'print the version')
     .addCommand(runCommand())
     .addCommand(inspectCommand())
-    .configureHelp({ helpWidth: 120, sortSubcommands: true })
     .showHelpAfterError(false);
 }
 
 function exitInsteadOfProcess(command: Command): Command {
+  command.configureHelp({ helpWidth: 110, sortSubcommands: true, optionDescription });
   command.exitOverride().configureOutput({
     outputError: (text, write) =>
       write(
@@ -30,6 +30,16 @@ function exitInsteadOfProcess(command: Command): Command {
   });
   for (const child of command.commands) exitInsteadOfProcess(child);
   return command;
+}
+
+/** The environment variable of a flag follows from its name (the help says how), so only one that does not is shown. */
+function optionDescription({ description, defaultValue, defaultValueDescription, argChoices, envVar }: Option): string {
+  const notes = [
+    ...(argChoices === undefined ? [] : [argChoices.join(' or ')]),
+    ...(defaultValue === undefined ? [] : [`default ${defaultValueDescription ?? String(defaultValue)}`]),
+    ...(envVar === undefined || envVar.startsWith('CHECKPOINTER_') ? [] : [`or ${envVar}`]),
+  ];
+  return notes.length === 0 ? description : `${description} (${notes.join('; ')})`;
 }
 
 async function main(argv: readonly string[]): Promise<number> {
