@@ -1,11 +1,13 @@
 /** Entry of the embedded node: `embedded <program> <flags>`. The daemon's bundle carries nothing of it. */
 import { logTo, messageOf } from './log.ts';
+import { programs } from './programs.ts';
 
 type Program = (argv: readonly string[]) => Promise<void>;
 
 /** Each program is loaded when it is asked for: a container runtime has no use for the API server's code. */
 const PROGRAMS: Readonly<Record<string, () => Promise<Program>>> = {
   cri: async () => (await import('./cri/command.ts')).criCommand,
+  ...Object.fromEntries(Object.entries(programs).map(([name, program]) => [name, async () => program])),
   kubelet: async () => (await import('./kubelet/command.ts')).kubeletCommand,
 };
 
