@@ -35,7 +35,7 @@ export function objectKey(ref: ObjectRef): string {
 const RESOURCE = { Secret: 'secrets', ConfigMap: 'configmaps' } as const;
 
 export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatches {
-  const { onChange, log, ...shared } = options;
+  const { onChange, log, timing, ...shared } = options;
   const watches = new Map<string, Reflector<NamedObject>>();
   /** Ending, so that stop can wait for them. */
   const ending = new Set<Promise<void>>();
@@ -47,6 +47,8 @@ export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatche
       ...shared,
       log,
       onChange,
+      // The watch of the pods asks /readyz for all of them.
+      timing: { ...timing, silentAfter: timing.replaceAfter },
       path: `/api/v1/namespaces/${encodeURIComponent(ref.namespace)}/${RESOURCE[ref.kind]}`,
       fieldSelector: `metadata.name=${ref.name}`,
       keep: withoutManagedFields,
