@@ -7,6 +7,14 @@ export interface ObjectReader {
   /** Values decoded. @throws when it cannot be known now. */
   secret(namespace: string, name: string): Promise<ReadonlyMap<string, Buffer> | undefined>;
   configMap(namespace: string, name: string): Promise<ReadonlyMap<string, Buffer> | undefined>;
+  /** A token of the pod's service account that is bound to the pod; the same one until most of its life is over. */
+  token(pod: Pod, request: TokenRequest): Promise<string>;
+}
+
+export interface TokenRequest {
+  /** The API server's own where it is undefined. */
+  readonly audience: string | undefined;
+  readonly expirationSeconds: number;
 }
 
 export interface PodFacts {

@@ -1,6 +1,7 @@
 /** Secrets, ConfigMaps and the writes of the kubelet, as requests of the node's own identity. */
 import { AnswerError, type ApiClient } from '../controllers/client.ts';
-import type { ObjectReader } from './environment.ts';
+import type { ObjectReader, TokenRequest } from './environment.ts';
+import type { Pod } from './pod.ts';
 
 /** How long the kubelet waits for an object that it has not read before (pkg/kubelet/util/manager/watch_based_manager.go). */
 const FIRST_READ_MS = 1000;
@@ -14,8 +15,9 @@ interface DataObject {
  * Reads Secrets and ConfigMaps. What was read once is remembered while the API server is away, as the kubelet's watches keep it; a kubelet that has
  * restarted remembers nothing.
  */
-export function objectReader(client: ApiClient): ObjectReader & { forget(): void } {
+export function objectReader(client: ApiClient): ObjectReader {
   const known = new Map<string, ReadonlyMap<string, Buffer>>();
+  const tokens = new Map<string, { readonly token: string; readonly renewAt: number }>();
   const read = async (resource: 'secrets' | 'configmaps', namespace: string, name: string) => {
     const path = `/api/v1/namespaces/${namespace}/${resource}/${name}`;
     try {
@@ -42,8 +44,34 @@ export function objectReader(client: ApiClient): ObjectReader & { forget(): void
   return {
     secret: (namespace, name) => read('secrets', namespace, name),
     configMap: (namespace, name) => read('configmaps', namespace, name),
-    forget: () => known.clear(),
+    token: async (pod, request) => {
+      const key = `${pod.metadata.uid} ${request.audience ?? ''} ${request.expirationSeconds}`;
+      const held = tokens.get(key);
+      if (held !== undefined && Date.now() < held.renewAt) return held.token;
+      const fresh = await requestToken(client, pod, request);
+      tokens.set(key, fresh);
+      return fresh.token;
+    },
   };
+}
+
+/** A token is renewed when this part of its life is over (pkg/kubelet/token). */
+const RENEW_AFTER = 0.8;
+
+async function requestToken(
+  client: ApiClient,
+  pod: Pod,
+  { audience, expirationSeconds }: TokenRequest,
+): Promise<{ token: string; renewAt: number }> {
+  const { name, namespace, uid } = pod.metadata;
+  const path = `/api/v1/namespaces/${namespace}/serviceaccounts/${pod.spec.serviceAccountName ?? 'default'}/token`;
+  const boundObjectRef = { apiVersion: 'v1', kind: 'Pod', name, uid };
+  const spec = { audiences: audience === undefined ? [] : [audience], expirationSeconds, boundObjectRef };
+  const answer = (await client.request('POST', path, { apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest', spec })) as {
+    readonly status: { readonly token: string; readonly expirationTimestamp: string };
+  };
+  const now = Date.now();
+  return { token: answer.status.token, renewAt: now + (Date.parse(answer.status.expirationTimestamp) - now) * RENEW_AFTER };
 }
 
 export function isNotFound(error: unknown): boolean {

@@ -93,7 +93,8 @@ function containerStatus(input: StatusInput, spec: V1Container, before: Containe
   const [current, earlier] = runtime.containers.filter((container) => container.name === spec.name);
   const failure = failures.get(spec.name);
   const state = current === undefined ? missingState(pod, before) : stateOf(current);
-  const lastState = earlier === undefined ? (before?.lastState ?? {}) : stateOf(earlier);
+  const lost = current === undefined && before?.state.running !== undefined;
+  const lastState = earlier === undefined ? (lost ? lostState(before) : (before?.lastState ?? {})) : stateOf(earlier);
   const waits = failure !== undefined && shouldRestart(pod, current);
   const running = current?.state === 'running';
   const started = running && probes.started(spec, current.id);
@@ -102,7 +103,7 @@ function containerStatus(input: StatusInput, spec: V1Container, before: Containe
     image: current?.image ?? spec.image ?? '',
     imageID: current?.image ?? '',
     ...(current === undefined ? {} : { containerID: `embedded://${current.id}` }),
-    restartCount: current?.attempt ?? before?.restartCount ?? 0,
+    restartCount: current?.attempt ?? (before?.restartCount ?? 0) + (lost && pod.metadata.deletionTimestamp === undefined ? 1 : 0),
     started,
     ready: started && probes.ready(spec, current.id),
     state: waits ? { waiting: { ...failure } } : state,
@@ -114,6 +115,13 @@ function containerStatus(input: StatusInput, spec: V1Container, before: Containe
 function missingState(pod: Pod, before: ContainerStatusReport | undefined): ContainerStateStatus {
   if (before?.state.terminated !== undefined) return before.state;
   return { waiting: { reason: (pod.spec.initContainers ?? []).length > 0 ? 'PodInitializing' : 'ContainerCreating' } };
+}
+
+/** It ran, and the runtime has forgotten it: it must have ended, nobody knows how. The pod does not become Pending again. */
+function lostState(before: ContainerStatusReport): ContainerStateStatus {
+  if (before.lastState.terminated !== undefined) return before.lastState;
+  const message = 'The container could not be located when the pod was deleted.  The container used to be Running';
+  return { terminated: { exitCode: 137, reason: 'ContainerStatusUnknown', message } };
 }
 
 function stateOf(container: RuntimeContainer): ContainerStateStatus {

@@ -20,6 +20,7 @@ export class StatusManager {
   readonly #entries = new Map<string, Entry>();
   readonly #busy = new Set<string>();
   readonly #timer: NodeJS.Timeout;
+  #lastError = '';
 
   /** `period` in milliseconds: how often reports that failed are tried again. */
   constructor(client: ApiClient, period: number, log: Log) {
@@ -79,9 +80,12 @@ export class StatusManager {
         const { version } = entry;
         if (!(await this.#report(uid, entry))) return;
         entry.reported = version;
+        this.#lastError = '';
       }
     } catch (error) {
-      this.#log(`status of pod ${uid} not reported: ${messageOf(error)}`);
+      // While the API server is away this is every pod's story: told once.
+      if (messageOf(error) !== this.#lastError) this.#log(`status of pod ${uid} not reported: ${messageOf(error)}`);
+      this.#lastError = messageOf(error);
     } finally {
       this.#busy.delete(uid);
     }

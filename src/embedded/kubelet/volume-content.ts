@@ -31,9 +31,15 @@ export async function volumeContent(pod: Pod, volume: V1Volume, facts: PodFacts,
   const mode = volume.projected.defaultMode ?? 0o644;
   const files = new Map<string, VolumeFile>();
   for (const source of volume.projected.sources ?? []) {
-    if (source.clusterTrustBundle !== undefined || source.serviceAccountToken !== undefined)
-      throw new Error(`volume ${volume.name}: the embedded kubelet renders no service account tokens and no trust bundles`);
-    const { secret, configMap, downwardAPI } = source;
+    if (source.clusterTrustBundle !== undefined) throw new Error(`volume ${volume.name}: the embedded kubelet renders no trust bundles`);
+    const { secret, configMap, downwardAPI, serviceAccountToken } = source;
+    if (serviceAccountToken !== undefined) {
+      const { path, audience, expirationSeconds } = serviceAccountToken;
+      const token = await objects.token(pod, { audience, expirationSeconds: expirationSeconds ?? 3600 });
+      // Readable for the container's user alone, or for its fsGroup.
+      files.set(path, { path, bytes: Buffer.from(token), mode: 0o600 });
+      continue;
+    }
     const part =
       secret !== undefined
         ? select(

@@ -5,7 +5,6 @@
 import { AnswerError, type ApiClient } from '../controllers/client.ts';
 import { apiserverFlags, componentFlags, controlPlaneObjects, type ManifestObject } from './control-plane.ts';
 import type { EmbeddedNode } from './node.ts';
-import type { NodeProgram } from './programs.ts';
 import { isReady } from './readyz.ts';
 
 interface PodList {
@@ -59,12 +58,13 @@ export async function bootstrap(node: EmbeddedNode): Promise<void> {
     },
     STEP_MS,
   );
-  await Promise.all(others.map(end));
+  await Promise.all(others.map((program) => program.end('SIGKILL')));
   step('all pods are bound, the temporary controllers have left');
 
   await node.waitFor('the real API server was started', () => hasStarted(node, 'kube-apiserver'), STEP_MS);
   if (options.portSharing) await node.waitFor('the real API server serves', () => isServing(node), STEP_MS);
-  await end(apiserver);
+  // On a shared port it can leave in order; an exclusive one has to be free before the real server has failed twice on it.
+  await apiserver.end(options.portSharing ? 'SIGTERM' : 'SIGKILL');
   step('the temporary API server has left');
   await node.waitFor(
     'every pod of the control plane is ready',
@@ -75,10 +75,6 @@ export async function bootstrap(node: EmbeddedNode): Promise<void> {
     STEP_MS,
   );
   step('self-hosted');
-}
-
-async function end(program: NodeProgram): Promise<void> {
-  await program.end('SIGKILL');
 }
 
 async function hasStarted(node: EmbeddedNode, container: string): Promise<boolean> {
