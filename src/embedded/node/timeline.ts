@@ -32,7 +32,7 @@ export class Timeline {
 
   /** Everything so far, oldest first. */
   all(): readonly TimelineEvent[] {
-    return this.#events;
+    return [...this.#events];
   }
 
   /** Calls for each further event; returns what ends it. */

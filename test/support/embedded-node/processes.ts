@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cutPower, NODE_MARK } from '../../../src/embedded/node/processes.ts';
 
-const ENTRY = fileURLToPath(new URL('../../../src/embedded/main.ts', import.meta.url));
+/** Command line in front of the name of an embedded program. */
+export const EMBEDDED: readonly string[] = [process.execPath, fileURLToPath(new URL('../../../src/embedded/main.ts', import.meta.url))];
 
 export interface TestNode {
   readonly id: string;
@@ -32,7 +33,8 @@ export function testNode(): TestNode {
     id,
     dir,
     start: (...argv) => {
-      const child = spawn(process.execPath, [ENTRY, ...argv], {
+      const [node = '', entry = ''] = EMBEDDED;
+      const child = spawn(node, [entry, ...argv], {
         env: { ...process.env, [NODE_MARK]: id },
         stdio: ['pipe', 'pipe', 'pipe'],
       });
