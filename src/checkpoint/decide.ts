@@ -65,7 +65,10 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
     },
     actions: inOrder([...actions, ...settle(observation, actions)]),
     reports: new Map(verdicts.map(([key, { reason, message }]) => [key, { reason, message }])),
-    wakeAt: earliest(verdicts.map(([, verdict]) => verdict.wakeAt)),
+    wakeAt: earliest([
+      ...verdicts.map(([, verdict]) => verdict.wakeAt),
+      observation.api.state === 'ok' ? undefined : observation.now + LOOK_WITHOUT_API,
+    ]),
     flux:
       observation.api.state === 'unknown' ||
       observation.runtime.state === 'unknown' ||
@@ -144,6 +147,9 @@ function settle({ bootId, settledBootId, api, runtime }: Observation, actions: r
   if (settledBootId === bootId || api.state === 'unknown' || runtime.state === 'unknown') return [];
   return actions.some((action) => action.kind === 'activate') ? [] : [{ kind: 'settleBoot', bootId }];
 }
+
+/** Without the API server a parent may end at any moment and nobody but the runtime tells: it is looked at this often, in milliseconds. */
+const LOOK_WITHOUT_API: Millis = 500;
 
 /** What ends an outage comes first, what takes time or can wait comes last. */
 const ORDER: Readonly<Record<ActionKind, number>> = {
