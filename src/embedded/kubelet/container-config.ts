@@ -8,8 +8,8 @@ import { CONTAINER_NAME_LABEL, POD_NAME_LABEL, POD_NAMESPACE_LABEL, POD_UID_LABE
 import type { HostMount } from './volumes.ts';
 
 /** `<namespace>_<name>_<uid>`, as under /var/log/pods. */
-export function podLogDirectory(logsDir: string, pod: Pod): string {
-  const { namespace, name, uid } = pod.metadata;
+export function podLogDirectory(logsDir: string, pod: { readonly namespace: string; readonly name: string; readonly uid: string }): string {
+  const { namespace, name, uid } = pod;
   return join(logsDir, `${namespace}_${name}_${uid}`);
 }
 
@@ -18,7 +18,7 @@ export function sandboxConfig(pod: Pod, attempt: number, logsDir: string): PodSa
   return PodSandboxConfig.fromPartial({
     metadata: { name, namespace, uid, attempt },
     hostname: pod.spec.hostname ?? name,
-    logDirectory: podLogDirectory(logsDir, pod),
+    logDirectory: podLogDirectory(logsDir, pod.metadata),
     labels: { ...labels, [POD_NAME_LABEL]: name, [POD_NAMESPACE_LABEL]: namespace, [POD_UID_LABEL]: uid },
     annotations: annotations ?? {},
     linux: {

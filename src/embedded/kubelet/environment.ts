@@ -127,6 +127,16 @@ export interface Service {
   readonly ports: readonly { readonly name?: string; readonly port: number }[];
 }
 
+/** A Service as the API server has it. */
+export interface ServiceObject {
+  readonly metadata: { readonly name: string; readonly namespace: string };
+  readonly spec: { readonly clusterIP?: string; readonly ports?: Service['ports'] };
+}
+
+export function serviceOf({ metadata, spec }: ServiceObject): Service {
+  return { name: metadata.name, namespace: metadata.namespace, clusterIP: spec.clusterIP ?? '', ports: spec.ports ?? [] };
+}
+
 /** The `kubernetes` service of namespace default for every pod, the services of its own namespace where enableServiceLinks asks for them. */
 export function serviceVariables(pod: Pod, services: readonly Service[]): Map<string, string> {
   const variables = new Map<string, string>();

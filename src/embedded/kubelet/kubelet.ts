@@ -15,7 +15,7 @@ import { admit } from './admission.ts';
 import { mergeSource, type Source } from './config.ts';
 import { podLogDirectory } from './container-config.ts';
 import { type CriClient, connectCri } from './cri-client.ts';
-import { environmentOf, type Service, serviceVariables } from './environment.ts';
+import { environmentOf, type Service, type ServiceObject, serviceOf, serviceVariables } from './environment.ts';
 import { containersToRemove, sandboxesToRemove } from './gc.ts';
 import { type ManifestSource, watchManifests } from './manifests.ts';
 import { keepNode } from './node-status.ts';
@@ -153,9 +153,9 @@ export class Kubelet {
       clearInterval(waitForNode);
       watch<Pod>('/api/v1/pods', { fieldSelector: `spec.nodeName=${nodeName}` }, (pods) => this.#deliver('api', pods));
     }, timing.nodeSync);
-    setInterval(() => void this.#relist(), timing.relist);
-    setInterval(() => void this.#housekeeping(), timing.housekeeping);
-    setInterval(() => void this.#collectGarbage(), timing.gc);
+    every(timing.relist, () => this.#relist());
+    every(timing.housekeeping, () => this.#housekeeping());
+    every(timing.gc, () => this.#collectGarbage());
     if (this.#options.eventedPleg) this.#followEvents();
     log('started');
   }
@@ -264,6 +264,7 @@ export class Kubelet {
       const changed = changedPods(this.#relisted, now);
       this.#relisted = now;
       for (const uid of changed) this.#due(uid);
+      for (const uid of changed) await this.#removeOlderContainers(uid);
     } catch (error) {
       this.#options.log(`relist: ${messageOf(error)}`);
     }
@@ -308,6 +309,13 @@ export class Kubelet {
     return !this.#pods.has(uid) && !this.#workers.knows(uid);
   }
 
+  /** A container that was replaced leaves the one before the last behind. */
+  async #removeOlderContainers(uid: string): Promise<void> {
+    const pod = this.#relisted.pods.get(uid);
+    if (pod === undefined || pod.containers.length < 2) return;
+    for (const { id } of containersToRemove((await this.#runtime.pod(pod)).containers, false)) await this.#cri.removeContainer(id);
+  }
+
   async #collectGarbage(): Promise<void> {
     try {
       for (const { uid, name, namespace } of (await this.#runtime.relist()).pods.values()) {
@@ -320,10 +328,9 @@ export class Kubelet {
           await this.#cri.stopSandbox(id);
           await this.#cri.removeSandbox(id);
         }
-        const isLeft = left.length > 0 || runtime.sandboxes.some(({ ready }) => ready);
-        if (gone && !isLeft)
-          await rm(podLogDirectory(this.#options.logsDir, logIdentity(uid, name, namespace)), { recursive: true, force: true });
-        if (gone && !isLeft) this.#observed.delete(uid);
+        if (!gone || left.length > 0 || runtime.sandboxes.some(({ ready }) => ready)) continue;
+        this.#observed.delete(uid);
+        await rm(podLogDirectory(this.#options.logsDir, { uid, name, namespace }), { recursive: true, force: true });
       }
     } catch (error) {
       this.#options.log(`garbage collection: ${messageOf(error)}`);
@@ -339,20 +346,12 @@ export class Kubelet {
   }
 }
 
-interface ServiceObject extends Listed {
-  readonly metadata: Listed['metadata'] & { readonly namespace: string };
-  readonly spec: { readonly clusterIP?: string; readonly ports?: readonly { readonly name?: string; readonly port: number }[] };
-}
-
-function serviceOf({ metadata, spec }: ServiceObject): Service {
-  return { name: metadata.name, namespace: metadata.namespace, clusterIP: spec.clusterIP ?? '', ports: spec.ports ?? [] };
-}
-
 /** Static pods have no creation time: they come first. */
 function byCreation(a: Pod, b: Pod): number {
   return (a.metadata.creationTimestamp ?? '').localeCompare(b.metadata.creationTimestamp ?? '');
 }
 
-function logIdentity(uid: string, name: string, namespace: string): Pod {
-  return { apiVersion: 'v1', kind: 'Pod', metadata: { uid, name, namespace }, spec: { containers: [] } };
+/** The pause comes after each run, so that a slow one is not overtaken by the next. */
+function every(period: number, step: () => Promise<void>): void {
+  setTimeout(() => void step().finally(() => every(period, step)), period);
 }

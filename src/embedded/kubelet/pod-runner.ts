@@ -134,7 +134,7 @@ export class PodRunner {
   async #attempt(pod: Pod, container: V1Container, runtimePod: RuntimePod): Promise<number> {
     const last = latest(runtimePod, container.name);
     if (last !== undefined) return last.attempt + 1;
-    const logs = await readdir(join(podLogDirectory(this.#options.logsDir, pod), container.name)).catch(() => []);
+    const logs = await readdir(join(podLogDirectory(this.#options.logsDir, pod.metadata), container.name)).catch(() => []);
     return Math.max(-1, ...logs.map((name) => Number.parseInt(name, 10)).filter((number) => !Number.isNaN(number))) + 1;
   }
 

@@ -101,8 +101,6 @@ function checkpointer(layout: Layout, flags: readonly string[]): ManifestObject 
     args: ['run', ...checkpointerFlags(layout), `--self=${NAMESPACE}/DaemonSet/${CHECKPOINTER}`, ...flags],
     env: [
       { name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
-      { name: 'POD_NAME', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } },
-      { name: 'POD_NAMESPACE', valueFrom: { fieldRef: { fieldPath: 'metadata.namespace' } } },
       { name: 'CHECKPOINTER_BOOT_ID_FILE', value: layout.bootIdFile },
     ],
     mounts: [

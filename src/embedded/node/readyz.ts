@@ -16,7 +16,7 @@ export interface ReadyzPoller {
   stop(): void;
 }
 
-const PERIOD_MS = 25;
+const PERIOD_MS = 50;
 const TIMEOUT_MS = 1000;
 
 /** Each question has a connection of its own, so that it meets whichever server listens now. A transition is dated when its question was asked. */
