@@ -2,6 +2,7 @@
 import { Command, CommanderError, type Option } from 'commander';
 import { InputError } from './commands/input-error.ts';
 import { inspectCommand } from './commands/inspect.ts';
+import { recoverCommand } from './commands/recover.ts';
 import { runCommand } from './commands/run.ts';
 import { VERSION } from './version.ts';
 
@@ -14,6 +15,7 @@ function program(): Command {
     .version(VERSION, '-V, --version', 'print the version')
     .addCommand(runCommand())
     .addCommand(inspectCommand())
+    .addCommand(recoverCommand())
     .showHelpAfterError(false);
 }
 
@@ -45,7 +47,7 @@ function optionDescription({ description, defaultValue, defaultValueDescription,
 async function main(argv: readonly string[]): Promise<number> {
   try {
     await exitInsteadOfProcess(program()).parseAsync(argv);
-    return 0;
+    return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 || error.code === 'commander.help' ? 0 : EXIT_BAD_INPUT;
     if (isBadInput(error)) {
@@ -61,4 +63,6 @@ function isBadInput(error: unknown): error is Error {
   return error instanceof InputError || (error instanceof Error && (error.name === 'KubeconfigError' || error.name === 'FormatError'));
 }
 
-process.exitCode = await main(process.argv);
+// Not left to end by itself: a name that is still being resolved must not hold up a boot. Output to pipes, files and terminals is synchronous. No
+// await at the top, which a host's executable, being CommonJS, cannot have.
+main(process.argv).then((code) => process.exit(code));

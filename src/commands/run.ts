@@ -3,7 +3,6 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
-import { parseEndpoint } from '../sources/cri/client.ts';
 import { InputError } from './input-error.ts';
 import { addStoreFlags, count, durationFlag, flag } from './options.ts';
 
@@ -151,11 +150,13 @@ async function checked(options: RunOptions): Promise<string> {
   }
   if (self !== undefined && !/^[^/]+\/[^/]+\/[^/]+$/.test(self))
     throw new InputError(`--self ${self}: expected namespace/kind/name, such as kube-system/DaemonSet/pod-checkpointer`);
-  parsedEndpoint(options.containerRuntimeEndpoint);
+  await checkEndpoint(options.containerRuntimeEndpoint);
   return nodeName;
 }
 
-function parsedEndpoint(text: string): void {
+async function checkEndpoint(text: string): Promise<void> {
+  // Not at the top: gRPC is more than half of what a command that does not need it would load.
+  const { parseEndpoint } = await import('../sources/cri/client.ts');
   try {
     parseEndpoint(text);
   } catch (error) {

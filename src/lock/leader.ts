@@ -62,6 +62,17 @@ export async function acquireLeaderLock({ path, signal, onWaiting }: LeaderLockO
   }
 }
 
+/** Leads if nobody else does; undefined if another process holds the lock. Never waits. Throws as acquireLeaderLock does. */
+export async function tryLeaderLock(path: string): Promise<LeaderLock | undefined> {
+  const gaveUp = new AbortController();
+  try {
+    return await acquireLeaderLock({ path, signal: gaveUp.signal, onWaiting: () => gaveUp.abort() });
+  } catch (error) {
+    if (gaveUp.signal.aborted) return undefined;
+    throw error;
+  }
+}
+
 function open(path: string): number {
   try {
     // libuv adds O_CLOEXEC. O_NOFOLLOW: /run/lock is writable by everybody.

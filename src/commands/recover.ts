@@ -1,0 +1,232 @@
+/** `checkpointer recover`: brings the control plane back without the daemon, before the kubelet starts or by hand. */
+import { stat } from 'node:fs/promises';
+import { Command, Option } from 'commander';
+import type { ApiState } from '../checkpoint/model.ts';
+import type { Recovered, RecoveryAction, RecoveryPlan, Seen } from '../recovery/boot.ts';
+import type { RuntimeSnapshot } from '../sources/snapshots.ts';
+import { bootIdFileFlag, DEFAULT_KUBECONFIG, DEFAULT_RUNTIME_ENDPOINT, lockFileFlag } from './host-options.ts';
+import { InputError } from './input-error.ts';
+import { addStoreFlags, durationFlag, flag } from './options.ts';
+import { table } from './table.ts';
+
+interface RecoverOptions {
+  readonly boot?: true;
+  readonly dryRun?: true;
+  readonly yes?: true;
+  readonly kubeconfig: string;
+  readonly probeTimeout: number;
+  readonly checkpointDir: string;
+  readonly podManifestPath: string;
+  readonly lockFile: string;
+  readonly containerRuntimeEndpoint: string;
+  readonly runtimeRequestTimeout: number;
+  readonly bootIdFile: string;
+}
+
+export function recoverCommand(): Command {
+  return addStoreFlags(new Command('recover'))
+    .description('Hand the stored copies of everything that is down to the kubelet, without the daemon.')
+    .addOption(
+      new Option('--boot', 'before the kubelet: nothing runs yet, so nothing is asked of the runtime, and nobody is asked to confirm'),
+    )
+    .addOption(new Option('--dry-run', 'only show what would be done'))
+    .addOption(new Option('--yes', 'do not ask'))
+    .addOption(flag('--kubeconfig <file>', 'whose API server is asked whether a control plane answers already').default(DEFAULT_KUBECONFIG))
+    .addOption(durationFlag('--probe-timeout <duration>', 'how long it is asked at the most; 0 does not ask', '1s'))
+    .addOption(lockFileFlag())
+    .addOption(
+      flag('--container-runtime-endpoint <endpoint>', 'CRI socket of the container runtime (not with --boot)').default(
+        DEFAULT_RUNTIME_ENDPOINT,
+      ),
+    )
+    .addOption(durationFlag('--runtime-request-timeout <duration>', 'deadline of a request to the container runtime', '10s'))
+    .addOption(bootIdFileFlag())
+    .addHelpText(
+      'after',
+      `
+Nothing is done while a checkpointer leads on this node, or where an API server answers.
+
+Exit codes: 0 done, or nothing to do; 1 something could not be recovered; 2 bad input. With --boot a missing kubeconfig and a
+checkpointer that leads already are no errors, because the kubelet is to start all the same.
+
+Examples:
+  checkpointer recover --dry-run
+  checkpointer recover --boot --probe-timeout=500ms`,
+    )
+    .action(async (options: RecoverOptions) => {
+      process.exitCode = options.boot === true ? await atBoot(options) : await byHand(options);
+    });
+}
+
+async function atBoot(options: RecoverOptions): Promise<number> {
+  if (await missingStore(options)) {
+    say(`${options.checkpointDir}: no store, nothing to recover`);
+    return 0;
+  }
+  const [{ askControlPlane }, { NOTHING_RUNS, planRecovery, recover }, place, bootId] = await load(options);
+  const [api, disk, lock] = await Promise.all([
+    askControlPlane(options.kubeconfig, options.probeTimeout),
+    place.disk.read(),
+    lockWithout(options.lockFile),
+  ]);
+  try {
+    if (disk.state === 'unknown') throw new Error(disk.detail);
+    if (lock === 'held') {
+      say(`a checkpointer leads on this node already (${options.lockFile}): it recovers by itself`);
+      return 0;
+    }
+    if (disk.store.settledBootId === bootId) {
+      say('this boot has been settled by the daemon: nothing to do');
+      return 0;
+    }
+    if (api.state === 'ok' || api.state === 'denied') {
+      say(`an API server answers (${options.kubeconfig}): nothing is activated, the kubelet gets its pods from it`);
+      return 0;
+    }
+    say(`no control plane answers (${detailOf(api)})`);
+    const seen: Seen = { bootId, api, runtime: NOTHING_RUNS, disk, byHand: false };
+    if (options.dryRun === true) {
+      process.stdout.write(asTable(planRecovery(seen)));
+      return 0;
+    }
+    return report(await recover(seen, place));
+  } finally {
+    if (typeof lock === 'object') lock.release();
+  }
+}
+
+async function byHand(options: RecoverOptions): Promise<number> {
+  if (await missingStore(options))
+    throw new InputError(`--checkpoint-dir ${options.checkpointDir}: there is no store; give the one that the daemon uses`);
+  const [{ askControlPlane }, { planRecovery, recover }, place, bootId] = await load(options);
+  const { tryLeaderLock } = await import('../lock/leader.ts');
+  // A dry run changes nothing and may look while another one works.
+  const lock = options.dryRun === true ? undefined : await tryLeaderLock(options.lockFile);
+  if (lock === undefined && options.dryRun !== true)
+    throw new Error(`a checkpointer leads on this node (${options.lockFile}) and recovers by itself; see checkpointer inspect`);
+  try {
+    const [api, disk, runtime] = await Promise.all([
+      askControlPlane(options.kubeconfig, options.probeTimeout),
+      place.disk.read(),
+      listRuntime(options),
+    ]);
+    if (disk.state === 'unknown') throw new Error(disk.detail);
+    if (runtime.state === 'unknown')
+      throw new Error(
+        `the container runtime does not answer (${runtime.detail}): what runs is not known, so nothing is started; start it, or see --container-runtime-endpoint`,
+      );
+    if (api.state === 'ok' || api.state === 'denied') {
+      say(`an API server answers (${options.kubeconfig}): nothing to recover`);
+      return 0;
+    }
+    const seen: Seen = { bootId, api, runtime, disk, byHand: true };
+    const plan = planRecovery(seen);
+    say(`no control plane answers (${detailOf(api)})\n`);
+    process.stdout.write(asTable(plan));
+    if (plan.actions.length === 0) {
+      say('nothing to do');
+      return 0;
+    }
+    if (options.dryRun === true) return 0;
+    if (options.yes !== true && !(await confirmed())) {
+      say('nothing was done');
+      return 1;
+    }
+    return report(await recover(seen, place));
+  } finally {
+    lock?.release();
+  }
+}
+
+/** Loaded here and not at the top: before the kubelet every file that is read is read from a cold disk. */
+async function load({ checkpointDir, podManifestPath, bootIdFile }: RecoverOptions) {
+  const [probe, boot, { createDiskSource }, { readBootId }] = await Promise.all([
+    import('../recovery/probe.ts'),
+    import('../recovery/boot.ts'),
+    import('../sources/disk.ts'),
+    import('../sources/boot.ts'),
+  ]);
+  const place = { checkpointDir, podManifestPath, disk: createDiskSource(checkpointDir, podManifestPath), wallClock: Date.now };
+  return [probe, boot, place, await readBootId(bootIdFile)] as const;
+}
+
+/** Before the kubelet a lock that cannot be had at all (no flock(1), a read-only /run) is no reason to stay down: nobody can lead by it. */
+async function lockWithout(path: string) {
+  const { tryLeaderLock } = await import('../lock/leader.ts');
+  try {
+    return (await tryLeaderLock(path)) ?? 'held';
+  } catch (error) {
+    process.stderr.write(`warning: recovering without the leader lock: ${error instanceof Error ? error.message : String(error)}\n`);
+    return undefined;
+  }
+}
+
+async function listRuntime({ containerRuntimeEndpoint, runtimeRequestTimeout }: RecoverOptions): Promise<RuntimeSnapshot> {
+  const { createRuntimeSource } = await import('../sources/cri/source.ts');
+  const { createLog } = await import('../platform/log.ts');
+  const source = createRuntimeSource({
+    endpoint: containerRuntimeEndpoint,
+    requestTimeoutMs: runtimeRequestTimeout,
+    onEvent: () => undefined,
+    log: createLog(0),
+  });
+  try {
+    return await source.list();
+  } finally {
+    await source.stop();
+  }
+}
+
+async function missingStore({ checkpointDir, podManifestPath }: RecoverOptions): Promise<boolean> {
+  const isDirectory = async (path: string) => (await stat(path).catch(() => undefined))?.isDirectory() === true;
+  if (!(await isDirectory(checkpointDir))) return true;
+  if (!(await isDirectory(podManifestPath)))
+    throw new InputError(`--pod-manifest-path ${podManifestPath}: there is no such directory; give the kubelet's staticPodPath`);
+  return false;
+}
+
+function asTable({ actions, reports }: RecoveryPlan): string {
+  const planned = Map.groupBy(actions, ({ workload: { namespace, kind, name } }) => `${namespace}/${kind}/${name}`);
+  const rows = [...reports].map(([key, { reason, message }]) => [key, planned.get(key)?.map(words).join(', ') ?? '-', reason, message]);
+  return table(['WORKLOAD', 'DO', 'REASON', 'MESSAGE'], rows);
+}
+
+function words(action: RecoveryAction): string {
+  switch (action.kind) {
+    case 'activate':
+      return `activate g${action.generation}-a${action.activation}`;
+    case 'quarantine':
+      return `quarantine g${action.generation}`;
+    case 'deactivate':
+      return `remove ${action.file}`;
+  }
+}
+
+async function confirmed(): Promise<boolean> {
+  if (!process.stdin.isTTY) throw new InputError('there is no terminal to ask at: give --yes, or --dry-run to look only');
+  const { createInterface } = await import('node:readline/promises');
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return /^y(es)?$/i.test((await terminal.question('Do this? [y/N] ')).trim());
+  } finally {
+    terminal.close();
+  }
+}
+
+function report({ done, failed }: Recovered): number {
+  for (const action of done) {
+    const { namespace, kind, name } = action.workload;
+    say(`${namespace}/${kind}/${name}: ${words(action)}${action.kind === 'quarantine' ? ` (${action.detail})` : ''}`);
+  }
+  for (const [key, message] of failed) process.stderr.write(`error: ${key}: ${message}\n`);
+  if (done.length === 0 && failed.size === 0) say('everything that is stored is active already, or runs');
+  return failed.size === 0 ? 0 : 1;
+}
+
+function detailOf(api: ApiState): string {
+  return api.state === 'unreachable' || api.state === 'denied' ? api.detail : api.state;
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

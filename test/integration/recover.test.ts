@@ -1,0 +1,143 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.ts';
+import { readStore } from '../../src/checkpoint/store/read.ts';
+import { settleBoot } from '../../src/checkpoint/store/write.ts';
+import { checkpointer, type Host, testHost, workloadNamed } from '../support/host/host.ts';
+
+let host: Host;
+beforeEach(async () => {
+  host = await testHost();
+});
+afterEach(() => host[Symbol.asyncDispose]());
+
+const boot = (...more: string[]) => checkpointer('recover', '--boot', ...host.flags(), ...more);
+const manifest = (name: string, generation: number, activation: number) =>
+  `pod-checkpointer.kube-system.${name}-ds-g${generation}-a${activation}.json`;
+
+/** A kubeconfig for an API server at that port of this machine. */
+async function kubeconfig(port: number): Promise<void> {
+  const config = {
+    'current-context': 'c',
+    contexts: [{ name: 'c', context: { cluster: 'k', user: 'u' } }],
+    clusters: [{ name: 'k', cluster: { server: `https://127.0.0.1:${port}` } }],
+    users: [{ name: 'u', user: { token: 't' } }],
+  };
+  await writeFile(join(host.dir, 'kubelet.conf'), JSON.stringify(config));
+}
+
+describe('recover --boot', () => {
+  test('puts every proven copy in place, counted before it is used, the checkpointer itself among them', async () => {
+    for (const name of ['kube-apiserver', 'pod-checkpointer']) await host.save(name);
+    const { code, out } = await boot();
+    expect(code, out).toBe(0);
+    expect(await host.active()).toEqual([manifest('kube-apiserver', 1, 1), manifest('pod-checkpointer', 1, 1)]);
+    const { workloads, settledBootId } = await readStore(host.store);
+    expect([...workloads.values()].map(({ stored }) => stored.activations)).toEqual([1, 1]);
+    // A daemon that comes later still has a cold boot before it.
+    expect(settledBootId).toBeUndefined();
+  });
+
+  test('leaves a copy that is active already as it is, and gives the next activation a name of its own', async () => {
+    await host.save('kube-apiserver');
+    await boot();
+    await host.powerOn();
+    expect((await boot()).out).toContain('active already');
+    expect(await host.active()).toEqual([manifest('kube-apiserver', 1, 1)]);
+    await rm(join(host.manifests, manifest('kube-apiserver', 1, 1)));
+    await host.powerOn();
+    await boot();
+    expect(await host.active()).toEqual([manifest('kube-apiserver', 1, 2)]);
+  });
+
+  test('a proven generation that does not verify is quarantined and another one is used', async () => {
+    const workload = workloadNamed('kube-apiserver');
+    await host.save('kube-apiserver', 'registry.example.org/kube-apiserver:1');
+    await host.save('kube-apiserver', 'registry.example.org/kube-apiserver:2');
+    await writeFile(join(generationPath(workloadPath(host.store, workload), 2), 'files/keys/..data/tls.key'), 'other').catch(() =>
+      writeFile(join(generationPath(workloadPath(host.store, workload), 2), 'files/keys/tls.key'), 'other'),
+    );
+    const { code, out } = await boot();
+    expect(out).toContain('quarantine g2');
+    expect(code).toBe(0);
+    expect(await host.active()).toEqual([manifest('kube-apiserver', 1, 1)]);
+    expect(await readdir(join(host.store, 'quarantine'))).not.toEqual([]);
+  });
+
+  test('does nothing in a boot that the daemon has settled', async () => {
+    await host.save('kube-apiserver');
+    await settleBoot(host.store, (await readFile(host.bootIdFile, 'utf8')).trim());
+    expect((await boot()).out).toContain('settled');
+    expect(await host.active()).toEqual([]);
+  });
+
+  test('does nothing while a checkpointer leads, and does not wait for it', async () => {
+    await host.save('kube-apiserver');
+    const leader = spawn('flock', ['-x', host.lockFile, 'sh', '-c', 'echo; read line'], { stdio: ['pipe', 'pipe', 'inherit'] });
+    await once(leader.stdout, 'data');
+    const { code, out } = await boot();
+    leader.stdin.end('\n');
+    expect(code).toBe(0);
+    expect(out).toContain('leads on this node already');
+    expect(await host.active()).toEqual([]);
+  });
+
+  test('asks for no longer than it may: an endpoint that takes the connection and says nothing counts as down', async () => {
+    await host.save('kube-apiserver');
+    const silent = createServer(() => undefined).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const address = silent.address();
+    await kubeconfig(typeof address === 'object' && address !== null ? address.port : 0);
+    const { out } = await boot('--probe-timeout=200ms');
+    silent.close();
+    expect(out).toContain('200 ms');
+    expect(await host.active()).toEqual([manifest('kube-apiserver', 1, 1)]);
+  });
+
+  test('recovers without a lock that cannot be had, and says so', async () => {
+    await host.save('kube-apiserver');
+    const { code, err } = await boot(`--lock-file=${host.dir}/missing/lock`);
+    expect(code).toBe(0);
+    expect(err).toContain('without the leader lock');
+    expect(await host.active()).toHaveLength(1);
+  });
+
+  test('a node without a store has nothing to recover; one that cannot be read fails', async () => {
+    const { code, out } = await checkpointer('recover', '--boot', `--checkpoint-dir=${host.dir}/none`);
+    expect([code, out]).toEqual([0, expect.stringContaining('nothing to recover')]);
+    await writeFile(join(host.store, 'format'), 'pod-checkpointer store 99\n');
+    const newer = await boot();
+    expect([newer.code, newer.err]).toEqual([1, expect.stringContaining('format 99')]);
+  });
+
+  test('a copy that cannot be put in place is reported and does not stop the others', async () => {
+    await host.save('kube-apiserver');
+    await host.save('kube-scheduler');
+    // Where the number of activations is written, a directory stands in the way.
+    spawnSync('mkdir', [join(workloadPath(host.store, workloadNamed('kube-apiserver')), 'activations')]);
+    const { code, err } = await boot();
+    expect(code).toBe(1);
+    expect(err).toContain('kube-system/DaemonSet/kube-apiserver');
+    expect(await host.active()).toEqual([manifest('kube-scheduler', 1, 1)]);
+  });
+});
+
+describe('recover by hand', () => {
+  const byHand = (...more: string[]) => checkpointer('recover', ...host.flags(), ...more);
+
+  test('starts nothing while the container runtime does not say what runs', async () => {
+    await host.save('kube-apiserver');
+    const { code, err } = await byHand('--yes', `--container-runtime-endpoint=unix://${host.dir}/none.sock`);
+    expect([code, err]).toEqual([1, expect.stringContaining('the container runtime does not answer')]);
+    expect(await host.active()).toEqual([]);
+  });
+
+  test('needs a store', async () => {
+    const { code, err } = await checkpointer('recover', `--checkpoint-dir=${host.dir}/none`);
+    expect([code, err]).toEqual([2, expect.stringContaining('there is no store')]);
+  });
+});
