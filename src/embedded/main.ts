@@ -8,6 +8,7 @@ type Program = (argv: readonly string[]) => Promise<void>;
 const PROGRAMS: Readonly<Record<string, () => Promise<Program>>> = {
   cri: async () => (await import('./cri/command.ts')).criCommand,
   ...Object.fromEntries(Object.entries(programs).map(([name, program]) => [name, async () => program])),
+  demo: async () => (await import('./demo/demo.ts')).demoCommand,
   kubelet: async () => (await import('./kubelet/command.ts')).kubeletCommand,
 };
 
