@@ -1,5 +1,15 @@
 /** The complete copy of a pod as data: a static pod that names no API object, and every file it mounts. */
-import type { V1ConfigMap, V1Pod, V1Secret } from '@kubernetes/client-node';
+import type {
+  V1beta1ClusterTrustBundle,
+  V1ConfigMap,
+  V1LabelSelector,
+  V1Node,
+  V1PersistentVolume,
+  V1PersistentVolumeClaim,
+  V1Pod,
+  V1Secret,
+  V1Service,
+} from '@kubernetes/client-node';
 import type { Digest, Traits } from './model.ts';
 
 /** Stands for the generation's directory in a copy that has no generation number yet; only at the start of a hostPath. */
@@ -23,9 +33,34 @@ export interface CopyDirectory {
   readonly gid: number;
 }
 
-export interface Copy {
-  /** SHA-256 over everything that matters, in a canonical form: a copy changes only if this changes. */
+/** A service account token among the files of a copy. Times in RFC 3339, UTC. */
+export interface CopyToken {
+  /** The file that holds it. */
+  readonly path: string;
+  readonly serviceAccount: string;
+  /** Empty: the API server's own. */
+  readonly audience: string;
+  /** uid of the pod that it is bound to: the API server accepts it while that pod exists. */
+  readonly podUid: string;
+  readonly renewAt: string;
+  readonly expiresAt: string;
+}
+
+/** What a copy carries that belongs to one pod and not to what it runs: tokens, and the values of variables and files made from the pod's name or uid. */
+export interface Instance {
+  /** SHA-256 over these. */
   readonly digest: Digest;
+  readonly tokens: readonly CopyToken[];
+}
+
+export interface Copy {
+  /**
+   * SHA-256, in a canonical form, over everything but the instance: the same for every pod of one spec and the same data. What is proven of one
+   * such copy is proven of the others.
+   */
+  readonly digest: Digest;
+  /** Absent where nothing of the copy belongs to one pod. When it changes the copy has to be stored anew, with the same digest. */
+  readonly instance?: Instance;
   /** The static pod, its name still without generation and activation, hostPaths into the generation beginning with GENERATION_DIR. */
   readonly pod: V1Pod;
   readonly files: readonly CopyFile[];
@@ -44,27 +79,82 @@ export interface Refusal {
 }
 
 /** An object that a pod names. */
-export interface ObjectRef {
-  readonly kind: 'Secret' | 'ConfigMap';
+export type ObjectRef = NamedRef | TokenRef | TrustBundleRef;
+
+/** One object by name; `namespace` is empty for a Node. */
+export interface NamedRef {
+  readonly kind: 'Secret' | 'ConfigMap' | 'PersistentVolumeClaim' | 'Service' | 'Node';
   readonly namespace: string;
   readonly name: string;
 }
+
+/** A token of the service account `name`, bound to one pod: another pod, audience or lifetime is another token. */
+export interface TokenRef {
+  readonly kind: 'Token';
+  readonly namespace: string;
+  readonly name: string;
+  /** Empty: the API server's own. */
+  readonly audience: string;
+  readonly expirationSeconds: number;
+  readonly pod: { readonly name: string; readonly uid: string };
+}
+
+/** ClusterTrustBundles: the one of this name, or all of a signer whose labels the selector matches. */
+export interface TrustBundleRef {
+  readonly kind: 'ClusterTrustBundle';
+  readonly namespace: '';
+  /** Empty where they are chosen by signer. */
+  readonly name: string;
+  readonly signerName: string;
+  /** None matches nothing, an empty one everything. */
+  readonly labelSelector: V1LabelSelector | undefined;
+}
+
+export interface Token {
+  readonly token: string;
+  readonly renewAt: string;
+  readonly expiresAt: string;
+}
+
+/** A claim with the volume that it is bound to; that is not read before the claim names one. */
+export interface BoundClaim {
+  readonly claim: V1PersistentVolumeClaim;
+  readonly volume: ObjectState<V1PersistentVolume>;
+}
+
+/** What stands behind each kind of reference. */
+export interface Referred {
+  readonly Secret: V1Secret;
+  readonly ConfigMap: V1ConfigMap;
+  readonly PersistentVolumeClaim: BoundClaim;
+  readonly Service: V1Service;
+  readonly Node: V1Node;
+  readonly Token: Token;
+  readonly ClusterTrustBundle: readonly V1beta1ClusterTrustBundle[];
+}
+
+export type ApiObject = Referred[ObjectRef['kind']];
 
 export type ObjectState<T> =
   | { readonly state: 'present'; readonly object: T }
   /** The API server answered that there is none. */
   | { readonly state: 'absent' }
+  /** The API server answered that we may not see it (or ask for it). */
+  | { readonly state: 'denied'; readonly detail: string }
   | { readonly state: 'unknown'; readonly detail: string };
 
-/** What is known of an object at this moment. */
-export type ObjectLookup = (ref: ObjectRef) => ObjectState<V1Secret | V1ConfigMap>;
+/** What is known of an object at this moment: of the kind that was asked for. */
+export type ObjectLookup = (ref: ObjectRef) => ObjectState<ApiObject>;
 
 /** How copies are made on this node. */
 export interface CopyPolicy {
   /** Variables from a Secret: no copy, or their values in clear in the static pod, its manifest and its mirror pod in the API. */
   readonly secretEnv: 'refuse' | 'inline';
-  /** Where a copy's containers find the API server if they do not say so themselves; the kubelet tells static pods nothing before it has seen it. */
+  /**
+   * Where a copy's containers find the API server if they do not say so themselves; the kubelet tells static pods nothing before it has seen it.
+   * By default what the cluster says: the address of the Service default/kubernetes, which only answers where something on the node routes to it.
+   */
   readonly kubernetesService?: { readonly host: string; readonly port: number };
-  /** The node's `status.allocatable`: what a container without a limit is told that it may use. */
+  /** The node's `status.allocatable`: what a container without a limit is told that it may use. By default the node's object is asked. */
   readonly nodeAllocatable?: Readonly<Record<string, string>>;
 }

@@ -4,10 +4,10 @@
  */
 import type { V1Container, V1Pod, V1PodSpec } from '@kubernetes/client-node';
 import { CHECKPOINT_OF, WORKLOAD } from './annotations.ts';
-import { canonical, digestOf } from './copy/canonical.ts';
+import { canonical, digestOf, instanceOf } from './copy/canonical.ts';
 import { renderEnvironment } from './copy/environment.ts';
 import { withNumberedPorts } from './copy/ports.ts';
-import { type Rendering, refuse } from './copy/rendering.ts';
+import { type Change, change, type Rendering, refuse } from './copy/rendering.ts';
 import { traitsOf } from './copy/traits.ts';
 import { renderVolumes } from './copy/volumes.ts';
 import type { CopyPolicy, ObjectLookup } from './copy-types.ts';
@@ -21,46 +21,71 @@ import { copyBaseName, type Workload, workloadKey, workloadOf } from './workload
  * what only a controller could fulfil (readiness gates), and what ends a pod that is meant to stay (`activeDeadlineSeconds`).
  * A runtime class is an API object; its overhead goes with it.
  */
-const REMOVED = [
-  'serviceAccountName',
-  'serviceAccount',
-  'imagePullSecrets',
-  'nodeName',
-  'nodeSelector',
-  'affinity',
-  'topologySpreadConstraints',
-  'schedulingGates',
-  'schedulingGroup',
-  'schedulerName',
-  'runtimeClassName',
-  'overhead',
-  'readinessGates',
-  'ephemeralContainers',
-  'activeDeadlineSeconds',
-] as const satisfies readonly (keyof V1PodSpec)[];
+const REMOVED = {
+  serviceAccountName: 'a static pod may not refer to a service account',
+  serviceAccount: 'a static pod may not refer to a service account',
+  imagePullSecrets: 'a static pod may not refer to a Secret',
+  nodeName: 'a static pod is where its manifest is',
+  nodeSelector: 'a static pod is not scheduled',
+  affinity: 'a static pod is not scheduled',
+  topologySpreadConstraints: 'a static pod is not scheduled',
+  schedulingGates: 'a static pod is not scheduled',
+  schedulingGroup: 'a static pod is not scheduled',
+  schedulerName: 'a static pod is not scheduled',
+  runtimeClassName: 'a RuntimeClass is an object of the API',
+  overhead: 'it belongs to the RuntimeClass',
+  readinessGates: 'only a controller could fulfil them',
+  ephemeralContainers: 'a new pod may not have them',
+  activeDeadlineSeconds: 'the copy runs for as long as it is needed',
+} as const satisfies Partial<Record<keyof V1PodSpec, string>>;
 
 /**
  * Makes the copy of a marked pod, as the API server returned it. Refused with every reason at once; `waiting` when nothing speaks against
  * a copy and objects that it needs are absent or unknown. Throws for a pod without metadata.name or metadata.namespace.
  */
 export function makeCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPolicy): CopyOutcome {
+  return explainCopy(parent, lookup, policy).outcome;
+}
+
+export interface ExplainedCopy {
+  readonly outcome: CopyOutcome;
+  /** What the copy has otherwise than its parent, and why. */
+  readonly changes: readonly Change[];
+}
+
+/** makeCopy, with every change that was made. */
+export function explainCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPolicy): ExplainedCopy {
   const workload = workloadOf(parent);
-  const r: Rendering = { parent, namespace: workload.namespace, policy, lookup, refusals: [], waiting: new Set() };
+  const r: Rendering = {
+    parent,
+    namespace: workload.namespace,
+    policy,
+    lookup,
+    refusals: [],
+    waiting: new Set(),
+    changes: [],
+    ofOnePod: { files: new Set(), variables: new Set(), tokens: [] },
+  };
+  return { outcome: render(r, workload), changes: r.changes };
+}
+
+function render(r: Rendering, workload: Workload): CopyOutcome {
+  const { parent } = r;
   refuseWhole(r);
   const containers = [...(parent.spec?.initContainers ?? []), ...(parent.spec?.containers ?? [])];
-  const { volumes, filled, files, directories } = renderVolumes(r, containers);
+  const { volumes, readOnly, files, directories } = renderVolumes(r, containers);
   const pod: V1Pod = {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: metadataOf(parent, workload),
+    metadata: metadataOf(r, workload),
     spec: {
-      ...keptSpec(parent),
+      ...keptSpec(r),
       automountServiceAccountToken: false,
       tolerations: [{ operator: 'Exists' }],
       ...(parent.spec?.volumes && { volumes: [...volumes] }),
-      containers: renderContainers(r, parent.spec?.containers ?? [], 'spec.containers', filled),
+      containers: renderContainers(r, parent.spec?.containers ?? [], 'spec.containers', readOnly),
       ...(parent.spec?.initContainers && {
-        initContainers: renderContainers(r, parent.spec.initContainers, 'spec.initContainers', filled),
+        initContainers: renderContainers(r, parent.spec.initContainers, 'spec.initContainers', readOnly),
       }),
     },
   };
@@ -70,12 +95,15 @@ export function makeCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPolicy
   const traits = traitsOf(parent);
   // The canonical form is a copy of its own: nothing of the parent is shared with it.
   const own = canonical(pod) as V1Pod;
-  return { kind: 'copy', copy: { digest: digestOf(own, files, directories, traits), pod: own, files, directories, traits } };
+  const instance = instanceOf(pod, files, r.ofOnePod);
+  const digest = digestOf(pod, files, directories, traits, r.ofOnePod);
+  return { kind: 'copy', copy: { digest, ...(instance && { instance }), pod: own, files, directories, traits } };
 }
 
 /** Our annotations name the workload, not the pod: a new pod of an unchanged workload has the same copy. */
-function metadataOf(parent: V1Pod, workload: Workload): NonNullable<V1Pod['metadata']> {
-  const labels = parent.metadata?.labels;
+function metadataOf(r: Rendering, workload: Workload): NonNullable<V1Pod['metadata']> {
+  const labels = r.parent.metadata?.labels;
+  change(r, 'metadata', 'name, namespace and labels are kept, the name is that of the workload; the annotations are ours');
   return {
     name: copyBaseName(workload),
     namespace: workload.namespace,
@@ -84,27 +112,42 @@ function metadataOf(parent: V1Pod, workload: Workload): NonNullable<V1Pod['metad
   };
 }
 
-function keptSpec(parent: V1Pod): Partial<V1PodSpec> {
-  const spec: Partial<V1PodSpec> = { ...parent.spec };
-  for (const field of REMOVED) delete spec[field];
+function keptSpec(r: Rendering): Partial<V1PodSpec> {
+  const spec: Partial<V1PodSpec> = { ...r.parent.spec };
+  for (const [field, why] of Object.entries(REMOVED) as [keyof typeof REMOVED, string][]) {
+    if (spec[field] !== undefined) change(r, `spec.${field}`, `removed: ${why}`);
+    delete spec[field];
+  }
+  change(r, 'spec.tolerations', 'every taint is tolerated');
+  if (spec.automountServiceAccountToken !== false)
+    change(r, 'spec.automountServiceAccountToken', 'false: nothing mounts a token into a static pod');
   return spec;
 }
 
-function renderContainers(r: Rendering, containers: readonly V1Container[], list: string, filled: ReadonlySet<string>): V1Container[] {
+function renderContainers(r: Rendering, containers: readonly V1Container[], list: string, readOnly: ReadonlySet<string>): V1Container[] {
   const hostNetwork = r.parent.spec?.hostNetwork === true;
   return containers.map((parent, i) => {
     const field = `${list}[${i}]`;
     const container: V1Container = { ...withNumberedPorts(parent), imagePullPolicy: 'IfNotPresent' };
+    if (parent.imagePullPolicy !== 'IfNotPresent')
+      change(r, `${field}.imagePullPolicy`, 'IfNotPresent: the registry may not be reachable when the node stands alone');
     // Two pods that declare one host port: the kubelet fails the later one, the parent, at admission.
-    if (hostNetwork) delete container.ports;
-    else refuseHostPorts(r, parent, field);
+    if (hostNetwork) {
+      if (parent.ports !== undefined)
+        change(
+          r,
+          `${field}.ports`,
+          "removed: the kubelet would not admit the parent beside a copy with its ports; probes get a port's number",
+        );
+      delete container.ports;
+    } else refuseHostPorts(r, parent, field);
     if ((parent.resources?.claims ?? []).length > 0) refuseClaims(r, `${field}.resources.claims`);
     const env = renderEnvironment(r, parent, field);
     delete container.envFrom;
     delete container.env;
     if (env.length > 0) container.env = env;
     if (parent.volumeMounts)
-      container.volumeMounts = parent.volumeMounts.map((mount) => (filled.has(mount.name) ? { ...mount, readOnly: true } : mount));
+      container.volumeMounts = parent.volumeMounts.map((mount) => (readOnly.has(mount.name) ? { ...mount, readOnly: true } : mount));
     return container;
   });
 }

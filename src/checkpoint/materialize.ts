@@ -2,7 +2,7 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import { ACTIVATION, GENERATION, WORKLOAD } from './annotations.ts';
 import { canonical } from './copy/canonical.ts';
-import { own } from './copy/rendering.ts';
+import { own } from './copy/own.ts';
 import { GENERATION_DIR } from './copy-types.ts';
 import type { GenerationNumber } from './model.ts';
 import type { WorkloadKey } from './workload.ts';

@@ -5,8 +5,8 @@
  *  2. a snapshot never changes after it was handed out;
  *  3. a wake-up means "look again", nothing more: the truth is in the next snapshot.
  */
-import type { V1ConfigMap, V1Pod, V1Secret } from '@kubernetes/client-node';
-import type { ObjectRef, ObjectState } from '../checkpoint/copy-types.ts';
+import type { V1Pod } from '@kubernetes/client-node';
+import type { ApiObject, ObjectRef, ObjectState } from '../checkpoint/copy-types.ts';
 import type { Absence, ApiState } from '../checkpoint/model.ts';
 
 export interface ApiSnapshot {
@@ -14,7 +14,7 @@ export interface ApiSnapshot {
   /** All pods bound to this node by uid, as last read: current only while `state` is ok. */
   readonly pods: ReadonlyMap<string, V1Pod>;
   /** An object named by a marked pod. `unknown` for one that is not watched, not yet read, denied, or no longer current. */
-  object(ref: ObjectRef): ObjectState<V1Secret | V1ConfigMap>;
+  object(ref: ObjectRef): ObjectState<ApiObject>;
   /** Answers of confirmAbsence by pod uid; one is dropped when a pod of that uid is seen again or the API server stops answering. */
   readonly absences: ReadonlyMap<string, Absence>;
 }

@@ -359,7 +359,7 @@ describe('an object', () => {
     await until(() => source.snapshot().object(TLS_SECRET).state === 'absent');
   });
 
-  test('that is denied is unknown, denies nothing else, and is asked for again', async () => {
+  test('that is denied denies nothing else, and is asked for again', async () => {
     const { server, source, state, lines } = await started();
     let known = false;
     server.hook = (request, response) => {
@@ -371,7 +371,7 @@ describe('an object', () => {
     server.put(secret('tls'));
     server.put(podWithSecret('apiserver', 'tls'));
     await until(() => JSON.stringify(source.snapshot().object(TLS_SECRET)).includes('denied: HTTP 403'));
-    expect(source.snapshot().object(TLS_SECRET).state).toBe('unknown');
+    expect(source.snapshot().object(TLS_SECRET).state).toBe('denied');
     expect(state()).toBe('ok');
     known = true;
     await until(() => source.snapshot().object(TLS_SECRET).state === 'present');

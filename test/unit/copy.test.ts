@@ -183,7 +183,6 @@ describe('ports', () => {
 describe('what is refused, by the field that is the reason', () => {
   const volume = (source: object) => markedPod({ volumes: [{ name: 'data', ...source }] });
   it.each([
-    ['a claim', volume({ persistentVolumeClaim: { claimName: 'c' } }), 'PersistentVolumeClaim spec.volumes[0].persistentVolumeClaim'],
     ['CSI', volume({ csi: { driver: 'd' } }), 'CsiVolume spec.volumes[0].csi'],
     ['an ephemeral volume', volume({ ephemeral: {} }), 'EphemeralVolume spec.volumes[0].ephemeral'],
     ['azureFile', volume({ azureFile: { secretName: 's', shareName: 'x' } }), 'UnsupportedVolume spec.volumes[0].azureFile'],
@@ -198,16 +197,6 @@ describe('what is refused, by the field that is the reason', () => {
     ],
     ['a kind of volume not yet invented', volume({ holographic: {} }), 'UnsupportedVolume spec.volumes[0].holographic'],
     ['a relative path of the host', volume({ hostPath: { path: '@generation@/files/x' } }), 'UnsafePath spec.volumes[0].hostPath.path'],
-    [
-      'a token',
-      volume({ projected: { sources: [{ downwardAPI: { items: [] } }, { serviceAccountToken: { path: 'token' } }] } }),
-      'ServiceAccountToken spec.volumes[0].projected.sources[1].serviceAccountToken',
-    ],
-    [
-      'a trust bundle',
-      volume({ projected: { sources: [{ clusterTrustBundle: { path: 'b' } }] } }),
-      'UnsupportedProjection spec.volumes[0].projected.sources[0].clusterTrustBundle',
-    ],
     [
       'a pod certificate',
       volume({ projected: { sources: [{ podCertificate: { keyType: 'ED25519', signerName: 's' } }] } }),

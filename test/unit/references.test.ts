@@ -40,6 +40,7 @@ describe('the objects that a pod names', () => {
       'Secret kube-system/init',
       'Secret kube-system/projected',
       'Secret kube-system/z-volume',
+      'token of ServiceAccount kube-system/default',
     ]);
   });
 

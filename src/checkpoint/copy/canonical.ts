@@ -1,8 +1,9 @@
 /** One form for equal data: what a digest and a manifest are made from. */
 import { createHash } from 'node:crypto';
-import type { V1Pod } from '@kubernetes/client-node';
-import type { CopyDirectory, CopyFile } from '../copy-types.ts';
+import type { V1Container, V1Pod } from '@kubernetes/client-node';
+import type { CopyDirectory, CopyFile, Instance } from '../copy-types.ts';
 import type { Digest, Traits } from '../model.ts';
+import type { OfOnePod } from './rendering.ts';
 
 /** The value as JSON knows it, with the keys of every object sorted and without what is undefined. */
 export function canonical(value: unknown): unknown {
@@ -13,9 +14,50 @@ export function canonical(value: unknown): unknown {
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, member]) => [key, canonical(member)]));
 }
 
-/** SHA-256, in hex, over everything that a copy is: pod, files with their metadata, directories, and the traits that decide how it is used. */
-export function digestOf(pod: V1Pod, files: readonly CopyFile[], directories: readonly CopyDirectory[], traits: Traits): Digest {
-  const contents = files.map(({ bytes, ...metadata }) => ({ ...metadata, sha256: createHash('sha256').update(bytes).digest('hex') }));
-  const form = JSON.stringify(canonical({ pod, files: contents, directories, traits }));
-  return createHash('sha256').update(form).digest('hex') as Digest;
+/**
+ * SHA-256, in hex, over everything that a copy is: pod, files with their metadata, directories, and the traits that decide how it is used. Of what belongs to
+ * one pod only that it is there.
+ */
+export function digestOf(
+  pod: V1Pod,
+  files: readonly CopyFile[],
+  directories: readonly CopyDirectory[],
+  traits: Traits,
+  { files: own, variables }: Pick<OfOnePod, 'files' | 'variables'>,
+): Digest {
+  const contents = files.map(({ bytes, ...metadata }) => ({ ...metadata, sha256: own.has(metadata.path) ? '' : sha256(bytes) }));
+  return digest({ pod: withoutValues(pod, variables), files: contents, directories, traits });
+}
+
+/** Undefined where nothing of the copy belongs to one pod. */
+export function instanceOf(pod: V1Pod, files: readonly CopyFile[], { files: own, variables, tokens }: OfOnePod): Instance | undefined {
+  if (own.size === 0 && variables.size === 0) return undefined;
+  const contents = files.filter(({ path }) => own.has(path)).map(({ path, bytes }) => ({ path, sha256: sha256(bytes) }));
+  const values = containersOf(pod).map(({ env = [] }) => env.filter((variable) => variables.has(variable)));
+  return { digest: digest({ contents, values }), tokens: tokens.toSorted((a, b) => (a.path < b.path ? -1 : 1)) };
+}
+
+function containersOf(pod: V1Pod): V1Container[] {
+  return [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])];
+}
+
+function withoutValues(pod: V1Pod, variables: ReadonlySet<object>): V1Pod {
+  if (pod.spec === undefined || variables.size === 0) return pod;
+  const emptied = (container: V1Container): V1Container =>
+    container.env === undefined
+      ? container
+      : { ...container, env: container.env.map((variable) => (variables.has(variable) ? { name: variable.name } : variable)) };
+  const { containers, initContainers } = pod.spec;
+  return {
+    ...pod,
+    spec: { ...pod.spec, containers: containers.map(emptied), ...(initContainers && { initContainers: initContainers.map(emptied) }) },
+  };
+}
+
+function digest(value: unknown): Digest {
+  return sha256(JSON.stringify(canonical(value))) as Digest;
+}
+
+function sha256(bytes: Uint8Array | string): string {
+  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -1,9 +1,9 @@
 /** Variables of the copy's containers: what came from the API becomes a literal value, what a static pod gets alike stays a reference. */
 import type { V1Container, V1EnvFromSource, V1EnvVar } from '@kubernetes/client-node';
-import type { ObjectRef } from '../copy-types.ts';
-import { objectTitle } from '../references.ts';
-import { fieldValue, sameForStaticPod } from './fields.ts';
-import { bytesOf, find, own, type Rendering, refuse } from './rendering.ts';
+import { KUBERNETES_SERVICE, objectTitle } from '../references.ts';
+import { belongsToOnePod, fieldValue, sameForStaticPod } from './fields.ts';
+import { own } from './own.ts';
+import { bytesOf, change, type DataRef, find, lookUp, type Rendering, refuse, waitFor } from './rendering.ts';
 
 /**
  * The variables of a container. Those of `envFrom` come first, as literals: the kubelet lets `env` override them, and `$(NAME)` in `env` see them.
@@ -20,7 +20,7 @@ export function renderEnvironment(r: Rendering, container: V1Container, field: s
     const rendered = renderVariable(r, variable, `${field}.env[${i}]`);
     if (rendered !== undefined) variables.push(rendered);
   });
-  return [...serviceVariables(r, variables), ...variables];
+  return [...serviceVariables(r, variables, field), ...variables];
 }
 
 /** The kubelet expands `$(NAME)` and takes `$$` for `$` in a literal value, never in one that came by reference: every `$` is doubled. */
@@ -28,14 +28,28 @@ function literal(value: string): string {
   return value.replaceAll('$', () => '$$');
 }
 
-function serviceVariables(r: Rendering, variables: readonly V1EnvVar[]): V1EnvVar[] {
-  const service = r.policy.kubernetesService;
+function serviceVariables(r: Rendering, variables: readonly V1EnvVar[], field: string): V1EnvVar[] {
+  const service = kubernetesService(r);
   if (service === undefined) return [];
   const wanted: V1EnvVar[] = [
     { name: 'KUBERNETES_SERVICE_HOST', value: service.host },
     { name: 'KUBERNETES_SERVICE_PORT', value: String(service.port) },
   ];
-  return wanted.filter(({ name }) => !variables.some((variable) => variable.name === name));
+  const added = wanted.filter(({ name }) => !variables.some((variable) => variable.name === name));
+  for (const { name } of added)
+    change(r, `${field}.env`, `${name} added: the kubelet tells a static pod nothing before it has seen the API server`);
+  return added;
+}
+
+/** What the node was told, else what the cluster says. Where the cluster may not be asked, or has no such Service, nothing is added. */
+function kubernetesService(r: Rendering): { readonly host: string; readonly port: number } | undefined {
+  if (r.policy.kubernetesService !== undefined) return r.policy.kubernetesService;
+  const found = lookUp(r, KUBERNETES_SERVICE);
+  if (found.state === 'unknown') waitFor(r, KUBERNETES_SERVICE);
+  if (found.state !== 'present') return undefined;
+  const { clusterIP = '', ports = [] } = found.object.spec ?? {};
+  const port = (ports.find(({ name }) => name === 'https') ?? ports[0])?.port;
+  return clusterIP === '' || clusterIP === 'None' || port === undefined ? undefined : { host: clusterIP, port };
 }
 
 function importAll(r: Rendering, into: Map<string, string>, source: V1EnvFromSource, field: string): void {
@@ -46,7 +60,7 @@ function importAll(r: Rendering, into: Map<string, string>, source: V1EnvFromSou
   }
   const kind = source.secretRef ? 'Secret' : 'ConfigMap';
   const where = `${field}.${source.secretRef ? 'secretRef' : 'configMapRef'}`;
-  const ref: ObjectRef = { kind, namespace: r.namespace, name: selector.name ?? '' };
+  const ref: DataRef = { kind, namespace: r.namespace, name: selector.name ?? '' };
   if (refusedSecret(r, ref, selector.optional, where)) return;
   const found = find(r, ref, selector.optional);
   if (found.kind !== 'found') return;
@@ -61,6 +75,7 @@ function importAll(r: Rendering, into: Map<string, string>, source: V1EnvFromSou
     const text = textOf(r, ref, value, where);
     if (text !== undefined) into.set(name, text);
   }
+  change(r, where, `the values of ${objectTitle(ref)} are written down`);
 }
 
 /** What the kubelet (since Kubernetes 1.34) takes for the name of a variable: printable ASCII without `=`. */
@@ -76,7 +91,12 @@ function renderVariable(r: Rendering, variable: V1EnvVar, field: string): V1EnvV
     const { fieldPath } = from.fieldRef;
     if (sameForStaticPod(fieldPath)) return variable;
     const value = fieldValue(r.parent, fieldPath);
-    if (value !== undefined) return { name: variable.name, value: literal(value) };
+    if (value !== undefined) {
+      const written = { name: variable.name, value: literal(value) };
+      if (belongsToOnePod(fieldPath)) r.ofOnePod.variables.add(written);
+      change(r, `${field}.valueFrom.fieldRef`, `a static pod has another ${fieldPath}: the parent's is written down`);
+      return written;
+    }
     refuse(r, 'UnsupportedField', `${field}.valueFrom.fieldRef`, `"${fieldPath}" is not a field that a copy can carry. Take it out.`);
     return undefined;
   }
@@ -95,7 +115,7 @@ function renderKey(r: Rendering, variable: V1EnvVar, field: string): V1EnvVar | 
   if (selector === undefined) return undefined;
   const kind = configMapKeyRef ? 'ConfigMap' : 'Secret';
   const where = `${field}.valueFrom.${configMapKeyRef ? 'configMapKeyRef' : 'secretKeyRef'}`;
-  const ref: ObjectRef = { kind, namespace: r.namespace, name: selector.name ?? '' };
+  const ref: DataRef = { kind, namespace: r.namespace, name: selector.name ?? '' };
   if (refusedSecret(r, ref, selector.optional, where)) return undefined;
   const found = find(r, ref, selector.optional);
   if (found.kind !== 'found') return undefined;
@@ -115,11 +135,12 @@ function renderKey(r: Rendering, variable: V1EnvVar, field: string): V1EnvVar | 
     return undefined;
   }
   const text = textOf(r, ref, value, where);
+  change(r, where, `the value in ${objectTitle(ref)} is written down`);
   return text === undefined ? undefined : { name: variable.name, value: literal(text) };
 }
 
 /** A needed Secret is refused without a look at it; an optional one only if there is a value that would have to be written down. */
-function refusedSecret(r: Rendering, ref: ObjectRef, optional: boolean | undefined, field: string): boolean {
+function refusedSecret(r: Rendering, ref: DataRef, optional: boolean | undefined, field: string): boolean {
   if (ref.kind !== 'Secret' || r.policy.secretEnv !== 'refuse' || optional === true) return false;
   refuseSecret(r, field);
   return true;
@@ -131,7 +152,7 @@ function refuseSecret(r: Rendering, field: string): void {
 }
 
 /** The value as text. Nothing of it goes into the message: it may be a Secret's. */
-function textOf(r: Rendering, ref: ObjectRef, value: string, field: string): string | undefined {
+function textOf(r: Rendering, ref: DataRef, value: string, field: string): string | undefined {
   try {
     const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytesOf(ref.kind, value));
     if (!text.includes('\0')) return text;

@@ -1,7 +1,7 @@
 /** The downward API: fields of a pod as the kubelet renders them into a variable or a file. */
 import type { V1Pod, V1ResourceFieldSelector } from '@kubernetes/client-node';
+import { own } from './own.ts';
 import { divideQuantities } from './quantity.ts';
-import { own } from './rendering.ts';
 
 /**
  * The value of a field of the parent, or undefined for a field that the kubelet does not offer, or that the pod does not have.
@@ -38,6 +38,11 @@ export function sameForStaticPod(fieldPath: string): boolean {
   );
 }
 
+/** Fields that are another one for each pod of a workload although nothing else of the pod is. */
+export function belongsToOnePod(fieldPath: string): boolean {
+  return fieldPath === 'metadata.name' || fieldPath === 'metadata.uid';
+}
+
 export type ResourceValue =
   | { readonly kind: 'value'; readonly text: string }
   /** The container sets no limit: the kubelet answers with what the node has to give, which is not written in the pod. */
@@ -63,6 +68,11 @@ export function resourceValue(
   }
   const text = divideQuantities(resource, amount ?? '0', selector.divisor);
   return text === undefined ? { kind: 'unsupported' } : { kind: 'value', text };
+}
+
+/** Whether the answer is what the node has to give. */
+export function needsNode(pod: V1Pod, selector: V1ResourceFieldSelector): boolean {
+  return resourceValue(pod, selector, undefined).kind === 'needsNode';
 }
 
 function formatMap(map: Readonly<Record<string, string>>): string {

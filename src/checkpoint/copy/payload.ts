@@ -1,14 +1,21 @@
-/** What the kubelet would put into a volume that it fills from the API: secret, configMap, downwardAPI, and projected volumes of these. */
-import type { V1DownwardAPIVolumeFile, V1KeyToPath, V1Volume, V1VolumeProjection } from '@kubernetes/client-node';
-import type { ObjectRef } from '../copy-types.ts';
-import { objectTitle } from '../references.ts';
-import { fieldValue, resourceValue } from './fields.ts';
+/** What the kubelet would put into a volume that it fills from the API: secret, configMap, downwardAPI, and projected volumes. */
+import type { V1DownwardAPIVolumeFile, V1KeyToPath, V1ResourceFieldSelector, V1Volume, V1VolumeProjection } from '@kubernetes/client-node';
+import type { CopyToken, NamedRef } from '../copy-types.ts';
+import { objectTitle, tokenRef, trustBundleRef } from '../references.ts';
+import { belongsToOnePod, fieldValue, type ResourceValue, resourceValue } from './fields.ts';
+import { groupOf, userOf } from './owners.ts';
 import { safeRelativePath } from './paths.ts';
-import { bytesAt, find, keysOf, type Rendering, refuse } from './rendering.ts';
+import { bytesAt, type DataRef, find, keysOf, type Rendering, refuse } from './rendering.ts';
+import { trustAnchors } from './trust-bundles.ts';
 
 export interface PayloadFile {
   readonly bytes: Uint8Array;
   readonly mode: number;
+  /** Root where none is named. */
+  readonly uid?: number;
+  /** What it says is the parent's alone. */
+  readonly ofOnePod?: boolean;
+  readonly token?: Omit<CopyToken, 'path'>;
 }
 
 /** Files by their path in the volume. */
@@ -27,11 +34,11 @@ export function payloadOf(r: Rendering, volume: V1Volume, field: string): Payloa
   const payload: Payload = new Map();
   if (volume.secret) {
     const { secretName, items, optional, defaultMode } = volume.secret;
-    const ref: ObjectRef = { kind: 'Secret', namespace: r.namespace, name: secretName ?? '' };
+    const ref: DataRef = { kind: 'Secret', namespace: r.namespace, name: secretName ?? '' };
     addObject(r, payload, { ref, items, optional, mode: defaultMode ?? DEFAULT_MODE, field: `${field}.secret` });
   } else if (volume.configMap) {
     const { name, items, optional, defaultMode } = volume.configMap;
-    const ref: ObjectRef = { kind: 'ConfigMap', namespace: r.namespace, name: name ?? '' };
+    const ref: DataRef = { kind: 'ConfigMap', namespace: r.namespace, name: name ?? '' };
     addObject(r, payload, { ref, items, optional, mode: defaultMode ?? DEFAULT_MODE, field: `${field}.configMap` });
   } else if (volume.downwardAPI) {
     const { items, defaultMode } = volume.downwardAPI;
@@ -49,32 +56,68 @@ export function payloadOf(r: Rendering, volume: V1Volume, field: string): Payloa
 function addProjection(r: Rendering, payload: Payload, source: V1VolumeProjection, mode: number, field: string): void {
   if (source.secret) {
     const { name, items, optional } = source.secret;
-    const ref: ObjectRef = { kind: 'Secret', namespace: r.namespace, name: name ?? '' };
+    const ref: DataRef = { kind: 'Secret', namespace: r.namespace, name: name ?? '' };
     addObject(r, payload, { ref, items, optional, mode, field: `${field}.secret` });
   } else if (source.configMap) {
     const { name, items, optional } = source.configMap;
-    const ref: ObjectRef = { kind: 'ConfigMap', namespace: r.namespace, name: name ?? '' };
+    const ref: DataRef = { kind: 'ConfigMap', namespace: r.namespace, name: name ?? '' };
     addObject(r, payload, { ref, items, optional, mode, field: `${field}.configMap` });
   } else if (source.downwardAPI) {
     addFields(r, payload, source.downwardAPI.items ?? [], mode, `${field}.downwardAPI`);
+  } else if (source.serviceAccountToken) {
+    addToken(r, payload, source.serviceAccountToken, mode, `${field}.serviceAccountToken`);
+  } else if (source.clusterTrustBundle) {
+    addTrustBundle(r, payload, source.clusterTrustBundle, mode, `${field}.clusterTrustBundle`);
   } else {
     refuseProjection(r, source, field);
   }
 }
 
-function refuseProjection(r: Rendering, source: V1VolumeProjection, field: string): void {
-  if (source.serviceAccountToken) {
-    const advice = 'Set automountServiceAccountToken: false and give the pod a kubeconfig of its own.';
-    refuse(r, 'ServiceAccountToken', `${field}.serviceAccountToken`, `The token is issued by the API server while the pod runs. ${advice}`);
+type Source<K extends keyof V1VolumeProjection> = NonNullable<V1VolumeProjection[K]>;
+
+function addToken(r: Rendering, payload: Payload, source: Source<'serviceAccountToken'>, mode: number, field: string): void {
+  if (!r.parent.metadata?.uid) {
+    refuse(
+      r,
+      'NoPodUid',
+      'metadata.uid',
+      'A token is bound to a pod by its uid, and this pod has none. Give the pod as the API server returns it.',
+    );
     return;
   }
+  const ref = tokenRef(r.parent, source);
+  const found = find(r, ref, false);
+  if (found.kind !== 'found') return;
+  const { token, renewAt, expiresAt } = found.object;
+  addFile(r, payload, source.path, new Uint8Array(Buffer.from(token, 'utf8')), mode, field, {
+    ...privateTo(r),
+    ofOnePod: true,
+    token: { serviceAccount: ref.name, audience: ref.audience, podUid: ref.pod.uid, renewAt, expiresAt },
+  });
+}
+
+function addTrustBundle(r: Rendering, payload: Payload, source: Source<'clusterTrustBundle'>, mode: number, field: string): void {
+  const found = find(r, trustBundleRef(source), source.optional);
+  if (found.kind === 'pending') return;
+  // Bundles that may be missing are an empty file where they are.
+  const text = found.kind === 'found' ? trustAnchors(found.object) : '';
+  addFile(r, payload, source.path, new Uint8Array(Buffer.from(text, 'utf8')), mode, field, privateTo(r));
+}
+
+/** With a user or a group of its own the kubelet keeps a token to these, whatever the volume's mode says. */
+function privateTo(r: Rendering): { readonly uid?: number; readonly restricted: boolean } {
+  const user = userOf(r);
+  return { ...(user !== undefined && { uid: user }), restricted: user !== undefined || groupOf(r) !== undefined };
+}
+
+function refuseProjection(r: Rendering, source: V1VolumeProjection, field: string): void {
   const kind = Object.keys(source)[0] ?? '';
   const advice = 'Mount what the pod needs from a Secret or a ConfigMap instead.';
   refuse(r, 'UnsupportedProjection', kind === '' ? field : `${field}.${kind}`, `This source is filled by the API server only. ${advice}`);
 }
 
 interface ObjectSource {
-  readonly ref: ObjectRef;
+  readonly ref: DataRef;
   readonly items: readonly V1KeyToPath[] | undefined;
   readonly optional: boolean | undefined;
   readonly mode: number;
@@ -105,7 +148,8 @@ function addFields(r: Rendering, payload: Payload, items: readonly V1DownwardAPI
   items.forEach((item, i) => {
     const field = `${volume}.items[${i}]`;
     const text = fieldText(r, item, field);
-    if (text !== undefined) addFile(r, payload, item.path, new Uint8Array(Buffer.from(text, 'utf8')), item.mode ?? mode, field);
+    const more = item.fieldRef && belongsToOnePod(item.fieldRef.fieldPath) ? { ofOnePod: true } : {};
+    if (text !== undefined) addFile(r, payload, item.path, new Uint8Array(Buffer.from(text, 'utf8')), item.mode ?? mode, field, more);
   });
 }
 
@@ -120,7 +164,8 @@ function fieldText(r: Rendering, item: V1DownwardAPIVolumeFile, field: string): 
     refuse(r, 'UnsupportedField', field, 'Neither fieldRef nor resourceFieldRef is set. Set one of them.');
     return undefined;
   }
-  const value = resourceValue(r.parent, item.resourceFieldRef, r.policy.nodeAllocatable);
+  const value = resourceOf(r, item.resourceFieldRef);
+  if (value === undefined) return undefined;
   if (value.kind === 'value') return value.text;
   const { resource, containerName } = item.resourceFieldRef;
   if (value.kind === 'needsNode')
@@ -140,13 +185,30 @@ function fieldText(r: Rendering, item: V1DownwardAPIVolumeFile, field: string): 
   return undefined;
 }
 
-function addFile(r: Rendering, payload: Payload, path: string, bytes: Uint8Array, mode: number, field: string): void {
+/** Undefined: the node's object is waited for. */
+function resourceOf(r: Rendering, selector: V1ResourceFieldSelector): ResourceValue | undefined {
+  const value = resourceValue(r.parent, selector, r.policy.nodeAllocatable);
+  const nodeName = r.parent.spec?.nodeName;
+  if (value.kind !== 'needsNode' || nodeName === undefined) return value;
+  const ref: NamedRef & { readonly kind: 'Node' } = { kind: 'Node', namespace: '', name: nodeName };
+  const found = find(r, ref, true);
+  if (found.kind === 'pending') return undefined;
+  return found.kind === 'none' ? value : resourceValue(r.parent, selector, found.object.status?.allocatable ?? {});
+}
+
+interface More extends Omit<PayloadFile, 'bytes' | 'mode'> {
+  /** For owner and group only. */
+  readonly restricted?: boolean;
+}
+
+function addFile(r: Rendering, payload: Payload, path: string, bytes: Uint8Array, mode: number, field: string, more: More = {}): void {
   const safe = safeRelativePath(path);
   if (safe === undefined) {
     refuse(r, 'UnsafePath', field, `The path ${JSON.stringify(path)} does not stay inside the volume. Use a relative path without "..".`);
   } else if (!Number.isInteger(mode) || mode < 0 || mode > 0o777) {
     refuse(r, 'InvalidMode', field, `The mode ${mode} is not one of 0 to 0777 (octal). Correct it.`);
   } else {
-    payload.set(safe, { bytes, mode });
+    const { restricted = false, ...rest } = more;
+    payload.set(safe, { bytes, mode: restricted ? 0o600 : mode, ...rest });
   }
 }

@@ -1,7 +1,8 @@
 /** What the parts of one copy share: the parent, the objects it names, and what was found on the way. */
 import type { V1ConfigMap, V1Pod, V1Secret } from '@kubernetes/client-node';
-import type { CopyPolicy, ObjectLookup, ObjectRef, Refusal } from '../copy-types.ts';
+import type { CopyPolicy, CopyToken, NamedRef, ObjectLookup, ObjectRef, ObjectState, Referred, Refusal } from '../copy-types.ts';
 import { objectTitle } from '../references.ts';
+import { own } from './own.ts';
 
 export interface Rendering {
   readonly parent: V1Pod;
@@ -12,34 +13,66 @@ export interface Rendering {
   readonly refusals: Refusal[];
   /** Titles of objects that have to be read before a copy can be made. */
   readonly waiting: Set<string>;
+  /** What the copy has otherwise than its parent, and by which rule. */
+  readonly changes: Change[];
+  readonly ofOnePod: OfOnePod;
+}
+
+export interface Change {
+  /** Path of the field in the parent, or in the copy where it was added. */
+  readonly field: string;
+  readonly rule: string;
+}
+
+/** What belongs to the parent alone and not to every pod of its spec. */
+export interface OfOnePod {
+  /** Paths of files. */
+  readonly files: Set<string>;
+  /** Variables, as they stand in the copy. */
+  readonly variables: Set<object>;
+  readonly tokens: CopyToken[];
 }
 
 export function refuse(r: Rendering, code: string, field: string, message: string): void {
   r.refusals.push({ code, field, message });
 }
 
+export function change(r: Rendering, field: string, rule: string): void {
+  r.changes.push({ field, rule });
+}
+
 /** `none`: there is no such object and the pod can do without. `pending`: it was noted as waited for. */
-export type Found =
-  | { readonly kind: 'found'; readonly object: V1Secret | V1ConfigMap }
-  | { readonly kind: 'none' }
-  | { readonly kind: 'pending' };
+export type Found<T> = { readonly kind: 'found'; readonly object: T } | { readonly kind: 'none' } | { readonly kind: 'pending' };
 
 /** Looks an object up. One that is absent although it is needed is waited for, as the kubelet waits with the pod's start. */
-export function find(r: Rendering, ref: ObjectRef, optional: boolean | undefined): Found {
-  const found = r.lookup(ref);
+export function find<R extends ObjectRef>(r: Rendering, ref: R, optional: boolean | undefined): Found<Referred[R['kind']]> {
+  const found = lookUp(r, ref);
   if (found.state === 'present') return { kind: 'found', object: found.object };
   if (found.state === 'absent' && optional === true) return { kind: 'none' };
-  r.waiting.add(objectTitle(ref));
+  waitFor(r, ref, found.state === 'denied' ? ` (${found.detail})` : '');
   return { kind: 'pending' };
 }
 
+export function lookUp<R extends ObjectRef>(r: Rendering, ref: R): ObjectState<Referred[R['kind']]> {
+  // A lookup answers with what it was asked for; a function type cannot say so for every kind.
+  return r.lookup(ref) as ObjectState<Referred[R['kind']]>;
+}
+
+export function waitFor(r: Rendering, ref: ObjectRef, why = ''): void {
+  r.waiting.add(`${objectTitle(ref)}${why}`);
+}
+
+/** The kinds of objects that are keys with values. */
+export type DataKind = 'Secret' | 'ConfigMap';
+export type DataRef = NamedRef & { readonly kind: DataKind };
+
 /** Text values of a ConfigMap; the values of a Secret, which are base64 in the API, decoded. */
-export function bytesOf(kind: ObjectRef['kind'], value: string): Uint8Array {
+export function bytesOf(kind: DataKind, value: string): Uint8Array {
   return new Uint8Array(Buffer.from(value, kind === 'Secret' ? 'base64' : 'utf8'));
 }
 
 /** The value of one key as the kubelet finds it: a ConfigMap's `data` before its `binaryData`. */
-export function bytesAt(kind: ObjectRef['kind'], object: V1Secret | V1ConfigMap, key: string): Uint8Array | undefined {
+export function bytesAt(kind: DataKind, object: V1Secret | V1ConfigMap, key: string): Uint8Array | undefined {
   const text = own(object.data, key);
   if (text !== undefined) return bytesOf(kind, text);
   const binary = kind === 'ConfigMap' && 'binaryData' in object ? own(object.binaryData, key) : undefined;
@@ -47,12 +80,7 @@ export function bytesAt(kind: ObjectRef['kind'], object: V1Secret | V1ConfigMap,
 }
 
 /** Every key of the object, sorted. */
-export function keysOf(kind: ObjectRef['kind'], object: V1Secret | V1ConfigMap): string[] {
+export function keysOf(kind: DataKind, object: V1Secret | V1ConfigMap): string[] {
   const binary = kind === 'ConfigMap' && 'binaryData' in object ? Object.keys(object.binaryData ?? {}) : [];
   return [...new Set([...Object.keys(object.data ?? {}), ...binary])].sort();
-}
-
-/** Keys come from the cluster: `constructor` or `__proto__` must not find something of JavaScript's. */
-export function own(map: Readonly<Record<string, string>> | undefined, key: string): string | undefined {
-  return map !== undefined && Object.hasOwn(map, key) ? map[key] : undefined;
 }

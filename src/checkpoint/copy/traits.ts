@@ -28,7 +28,10 @@ function longRunning(pod: V1Pod): V1Container[] {
 }
 
 function writesToHost(pod: V1Pod, containers: readonly V1Container[]): boolean {
-  const host = new Set((pod.spec?.volumes ?? []).filter((volume) => volume.hostPath !== undefined).map((volume) => volume.name));
+  // A claim is copied only where it is a directory of the host.
+  const host = new Set(
+    (pod.spec?.volumes ?? []).filter((volume) => volume.hostPath ?? volume.persistentVolumeClaim).map((volume) => volume.name),
+  );
   return containers.some((c) => c.volumeMounts?.some((mount) => host.has(mount.name) && mount.readOnly !== true));
 }
 

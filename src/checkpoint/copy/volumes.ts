@@ -2,14 +2,16 @@
 import { posix } from 'node:path';
 import type { V1Container, V1Volume } from '@kubernetes/client-node';
 import { type CopyDirectory, type CopyFile, GENERATION_DIR } from '../copy-types.ts';
+import { claimedVolume } from './claims.ts';
+import { groupOf } from './owners.ts';
 import { isDnsLabel, parentsOf, safeRelativePath } from './paths.ts';
 import { isFilledFromApi, type Payload, payloadOf } from './payload.ts';
-import { type Rendering, refuse } from './rendering.ts';
+import { change, type Rendering, refuse } from './rendering.ts';
 
 export interface RenderedVolumes {
   readonly volumes: readonly V1Volume[];
-  /** Names of the volumes that became directories of the generation. */
-  readonly filled: ReadonlySet<string>;
+  /** Names of the volumes that became directories and were read-only by themselves: their mounts have to say so. */
+  readonly readOnly: ReadonlySet<string>;
   readonly files: readonly CopyFile[];
   readonly directories: readonly CopyDirectory[];
 }
@@ -24,26 +26,40 @@ const SETGID = 0o2000;
 
 export function renderVolumes(r: Rendering, containers: readonly V1Container[]): RenderedVolumes {
   const volumes: V1Volume[] = [];
-  const filled = new Set<string>();
+  const readOnly = new Set<string>();
   const files: CopyFile[] = [];
   const directories: CopyDirectory[] = [];
   (r.parent.spec?.volumes ?? []).forEach((volume, i) => {
     const field = `spec.volumes[${i}]`;
-    if (!isFilledFromApi(volume)) {
+    if (volume.persistentVolumeClaim) {
+      volumes.push(claimedVolume(r, volume, field) ?? volume);
+      if (volume.persistentVolumeClaim.readOnly === true) readOnly.add(volume.name);
+    } else if (!isFilledFromApi(volume)) {
       volumes.push(localVolume(r, volume, field));
-    } else if (!isDnsLabel(volume.name) || filled.has(volume.name)) {
+    } else if (!isDnsLabel(volume.name) || volumes.some((other) => other.name === volume.name)) {
       refuse(r, 'InvalidVolumeName', `${field}.name`, `${JSON.stringify(volume.name)} is not a name of one volume. Use a DNS label, once.`);
     } else {
-      filled.add(volume.name);
+      readOnly.add(volume.name);
       volumes.push({ name: volume.name, hostPath: { path: `${GENERATION_DIR}/files/${volume.name}`, type: 'Directory' } });
+      const kind = Object.keys(volume).find((key) => key !== 'name') ?? '';
+      change(r, `${field}.${kind}`, 'its files are part of the copy: hostPath, mounted read-only');
       const payload = payloadOf(r, volume, field);
+      noteInstance(r, volume.name, payload);
       const mountPoints = mountPointsIn(r, volume.name, payload, containers, field);
       const tree = treeOf(r, volume.name, payload, mountPoints, field);
       files.push(...tree.files);
       directories.push(...tree.directories);
     }
   });
-  return { volumes, filled, files: files.sort(byPath), directories: directories.sort(byPath) };
+  return { volumes, readOnly, files: files.sort(byPath), directories: directories.sort(byPath) };
+}
+
+function noteInstance(r: Rendering, volume: string, payload: Payload): void {
+  for (const [name, { ofOnePod, token }] of payload) {
+    const path = `${volume}/${name}`;
+    if (ofOnePod === true) r.ofOnePod.files.add(path);
+    if (token !== undefined) r.ofOnePod.tokens.push({ path, ...token });
+  }
 }
 
 function byPath(a: { readonly path: string }, b: { readonly path: string }): number {
@@ -60,7 +76,6 @@ function localVolume(r: Rendering, volume: V1Volume, field: string): V1Volume {
 }
 
 const REFUSED: Readonly<Record<string, { readonly code: string; readonly why: string }>> = {
-  persistentVolumeClaim: { code: 'PersistentVolumeClaim', why: 'Claims are resolved by the API server.' },
   csi: { code: 'CsiVolume', why: 'A CSI volume needs its CSIDriver object from the API server.' },
   ephemeral: { code: 'EphemeralVolume', why: 'An ephemeral volume is a claim that a controller makes.' },
 };
@@ -120,21 +135,12 @@ function treeOf(r: Rendering, name: string, payload: Payload, mountPoints: Reado
   const directory = { mode: group === undefined ? DIRECTORY_MODE : DIRECTORY_MODE | 0o550 | SETGID, uid: 0, gid: group ?? 0 };
   return {
     directories: [{ path: name, ...directory }, ...[...inside].map((path) => ({ path: `${name}/${path}`, ...directory }))],
-    files: [...payload].map(([path, { bytes, mode }]) => ({
+    files: [...payload].map(([path, { bytes, mode, uid = 0 }]) => ({
       path: `${name}/${path}`,
       bytes,
       mode: group === undefined ? mode : mode | 0o440,
-      uid: 0,
+      uid,
       gid: group ?? 0,
     })),
   };
-}
-
-/** The group that the kubelet gives to a volume's files, making them readable for it; these volumes are read-only, so never writable. */
-function groupOf(r: Rendering): number | undefined {
-  const group = r.parent.spec?.securityContext?.fsGroup;
-  if (group === undefined || (Number.isInteger(group) && group >= 0 && group < 2 ** 31)) return group;
-  const exists = r.refusals.some((refusal) => refusal.code === 'InvalidGroup');
-  if (!exists) refuse(r, 'InvalidGroup', 'spec.securityContext.fsGroup', `${group} is not a group id. Use a number from 0 to 2147483647.`);
-  return undefined;
 }

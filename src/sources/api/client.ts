@@ -37,6 +37,8 @@ export interface ApiClient {
   readonly server: string;
   /** GET of a JSON document. */
   get(path: string, options: RequestOptions): Promise<Answer<unknown>>;
+  /** POST of a JSON document. Sent again where the connection turns out to be dead: only for what may be done twice. */
+  post(path: string, body: object, options: RequestOptions): Promise<Answer<unknown>>;
   /** GET of an address whose body does not matter, such as /readyz. */
   probe(path: string, options: RequestOptions): Promise<Answer<undefined>>;
   watch(path: string, options: WatchOptions): Promise<WatchEnd>;
@@ -90,7 +92,7 @@ export function createApiClient(
     return agent;
   }
 
-  /** Sends a GET and hands its answer to `use`, within the deadlines; whatever breaks meanwhile is classified. */
+  /** Sends a GET, or a POST where there is something to send, and hands its answer to `use`, within the deadlines; whatever breaks meanwhile is classified. */
   async function exchange<T>(
     path: string,
     options: Deadlines,
@@ -115,8 +117,10 @@ export function createApiClient(
     const agent = agentFor(identity);
     const request = httpsRequest(`${server}${path}${queryString(options.query)}`, {
       agent,
+      method: options.send === undefined ? 'GET' : 'POST',
       headers: {
         accept: 'application/json',
+        ...(options.send !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(options.send) }),
         'user-agent': 'pod-checkpointer',
         ...(identity.authorization !== undefined && { authorization: identity.authorization }),
       },
@@ -126,7 +130,7 @@ export function createApiClient(
     const signals = [options.signal, closing.signal];
     for (const signal of signals) signal.addEventListener('abort', onAbort);
     try {
-      const response = await headOf(request);
+      const response = await headOf(request, options.send);
       clearTimeout(head);
       return await use(response);
     } catch (error) {
@@ -152,7 +156,7 @@ export function createApiClient(
     return classify(status, what, bytes === undefined ? undefined : parseJson(bytes.toString('utf8')), response.headers['retry-after']);
   }
 
-  function get<T>(path: string, options: RequestOptions, decode: (body: Buffer) => Answer<T>): Promise<Answer<T>> {
+  function ask<T>(path: string, options: Deadlines, decode: (body: Buffer) => Answer<T>): Promise<Answer<T>> {
     return exchange<Answer<T>>(path, options, async (response) => {
       if (!isSuccess(response)) return refusal(response, path);
       const body = await readBody(response, limits.body);
@@ -162,14 +166,18 @@ export function createApiClient(
     });
   }
 
+  const json =
+    (path: string) =>
+    (bytes: Buffer): Answer<unknown> => {
+      const body = parseJson(bytes.toString('utf8'));
+      return body === undefined ? unreachable('unreadable', `${server}: the answer for ${path} is not JSON`) : { kind: 'ok', body };
+    };
+
   return {
     server,
-    get: (path, options) =>
-      get(path, options, (bytes) => {
-        const body = parseJson(bytes.toString('utf8'));
-        return body === undefined ? unreachable('unreadable', `${server}: the answer for ${path} is not JSON`) : { kind: 'ok', body };
-      }),
-    probe: (path, options) => get(path, options, () => ({ kind: 'ok', body: undefined })),
+    get: (path, options) => ask(path, options, json(path)),
+    post: (path, body, options) => ask(path, { ...options, send: JSON.stringify(body) }, json(path)),
+    probe: (path, options) => ask(path, options, () => ({ kind: 'ok', body: undefined })),
     watch: (path, options) =>
       exchange<WatchEnd>(path, { ...options, bodyTimeoutMs: undefined }, async (response) => {
         if (!isSuccess(response)) return refusal(response, path);
@@ -202,18 +210,20 @@ interface Deadlines {
   readonly signal: AbortSignal;
   readonly headTimeoutMs: number;
   readonly bodyTimeoutMs: number | undefined;
+  /** A JSON document. */
+  readonly send?: string;
 }
 
 function queryString(query: Readonly<Record<string, string>> | undefined): string {
   return query === undefined ? '' : `?${new URLSearchParams(query)}`;
 }
 
-function headOf(request: ClientRequest): Promise<IncomingMessage> {
+function headOf(request: ClientRequest, send: string | undefined): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     request.on('response', resolve);
     // Stays after the head: what breaks later is also thrown by whoever reads the body, and an event without listener would end the process.
     request.on('error', reject);
-    request.end();
+    request.end(send);
   });
 }
 

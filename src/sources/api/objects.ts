@@ -43,7 +43,7 @@ interface Watch {
 }
 
 export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatches {
-  const { onChange, log, ...shared } = options;
+  const { onChange, log, timing, ...shared } = options;
   const watches = new Map<string, Watch>();
   /** Ending, so that stop can wait for them. */
   const ending = new Set<Promise<void>>();
@@ -55,6 +55,8 @@ export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatche
       ...shared,
       log,
       onChange,
+      // The watch of the pods asks /readyz for all of them.
+      timing: { ...timing, silentAfter: timing.replaceAfter },
       path: pathOf(ref),
       fieldSelector:
         ref.kind === 'ClusterTrustBundle' && ref.name === '' ? `spec.signerName=${ref.signerName}` : `metadata.name=${ref.name}`,
@@ -77,7 +79,7 @@ export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatche
 
   return {
     follow(refs) {
-      const wanted = new Map(refs.filter(isWatched).map((ref) => [objectKey(ref), ref]));
+      const wanted = new Map(refs.map((ref) => [objectKey(ref), ref]));
       for (const [key, watch] of [...watches]) if (!wanted.has(key)) end(key, watch);
       for (const [key, ref] of wanted) if (!watches.has(key)) watches.set(key, start(ref));
     },

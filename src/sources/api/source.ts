@@ -2,22 +2,25 @@
 import { setMaxListeners } from 'node:events';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
-import type { ObjectRef, ObjectState } from '../../checkpoint/copy-types.ts';
+import type { ApiObject, NamedRef, ObjectRef, ObjectState, Token, TokenRef } from '../../checkpoint/copy-types.ts';
 import type { Absence, ApiState } from '../../checkpoint/model.ts';
+import { objectKey } from '../../checkpoint/references.ts';
 import { isMarked } from '../../checkpoint/selection.ts';
 import type { ApiSnapshot, ApiSource } from '../snapshots.ts';
 import { askForPod } from './absence.ts';
+import { createClaims } from './claims.ts';
 import type { ApiClient } from './client.ts';
-import { createObjectWatches, type NamedObject, objectKey } from './objects.ts';
+import { createObjectWatches, type WatchedRef } from './objects.ts';
 import { startReflector } from './reflector.ts';
 import { keepPod } from './strip.ts';
 import { TIMING, type Timing } from './timing.ts';
+import { createTokens } from './tokens.ts';
 
 export interface ApiSourceOptions {
   /** The source closes it when it is stopped. */
   readonly client: ApiClient;
   readonly nodeName: string;
-  /** Which Secrets and ConfigMaps a marked pod names. */
+  /** Which objects a marked pod names. */
   references(pod: V1Pod): readonly ObjectRef[];
   /** Look again: the snapshot is another one. */
   onChange(): void;
@@ -27,6 +30,10 @@ export interface ApiSourceOptions {
   readonly random?: () => number;
   /** Milliseconds, monotonic. */
   readonly now?: () => number;
+  /** Milliseconds since the epoch. */
+  readonly wallClock?: () => number;
+  /** Tokens of the copies that are stored, by objectKey: they are good until they have to be renewed. */
+  readonly tokens?: ReadonlyMap<string, Token>;
 }
 
 /** Answers about absent pods that are remembered; the oldest goes first. */
@@ -49,7 +56,10 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
     }
   }
 
-  const objects = createObjectWatches({ client, timing, random, now, log, onChange: wake, gate: untilReachable });
+  const shared = { client, timing, random, onChange: wake, gate: untilReachable };
+  const objects = createObjectWatches({ ...shared, now, log });
+  const claims = createClaims(shared);
+  const tokens = createTokens({ ...shared, log, wallClock: options.wallClock ?? Date.now, known: options.tokens ?? new Map() });
   const pods = startReflector<V1Pod>({
     client,
     timing,
@@ -71,7 +81,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
       const { state, objects: byUid } = pods.collection();
       if (state.state === 'ok') {
         // What is known while the API server is away may be old: only what it says itself ends a watch.
-        objects.follow(named());
+        follow(named());
         for (const uid of answers.keys()) if (byUid.has(uid)) answers.delete(uid);
       } else {
         answers.clear();
@@ -79,6 +89,20 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
       wake();
     },
   });
+
+  let followed: readonly ObjectRef[] = [];
+
+  function follow(refs: readonly ObjectRef[]): void {
+    followed = refs;
+    objects.follow(refs.filter((ref) => isWatched(ref)));
+    claims.follow(refs.filter((ref) => isClaim(ref)));
+    tokens.follow(refs.filter((ref) => isToken(ref)));
+  }
+
+  function stateOf(ref: ObjectRef): ObjectState<ApiObject> {
+    if (isToken(ref)) return tokens.state(ref) ?? NOT_NAMED;
+    return (isWatched(ref) ? objects.state(ref) : claims.state(ref)) ?? NOT_NAMED;
+  }
 
   function named(): ObjectRef[] {
     return [...pods.collection().objects.values()].filter(isMarked).flatMap((pod) => {
@@ -107,7 +131,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
 
   function read(): ApiSnapshot {
     const { state, objects: byUid } = pods.collection();
-    const states = objects.states();
+    const states = new Map(followed.map((ref) => [objectKey(ref), stateOf(ref)]));
     return {
       state,
       pods: byUid,
@@ -139,16 +163,28 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
     },
     async stop() {
       stopped.abort();
-      const ended = Promise.all([pods.stop(), objects.stop(), ...asking.values()]);
+      const ended = Promise.all([pods.stop(), objects.stop(), claims.stop(), tokens.stop(), ...asking.values()]);
       client.close();
       await ended;
     },
   };
 }
 
-const NOT_NAMED: ObjectState<NamedObject> = { state: 'unknown', detail: 'not watched: no marked pod on this node names it' };
+function isClaim(ref: ObjectRef): ref is NamedRef & { readonly kind: 'PersistentVolumeClaim' } {
+  return ref.kind === 'PersistentVolumeClaim';
+}
 
-function notCurrent(state: Exclude<ApiState, { state: 'ok' }>): ObjectState<NamedObject> {
+function isToken(ref: ObjectRef): ref is TokenRef {
+  return ref.kind === 'Token';
+}
+
+function isWatched(ref: ObjectRef): ref is WatchedRef {
+  return ref.kind !== 'PersistentVolumeClaim' && ref.kind !== 'Token';
+}
+
+const NOT_NAMED: ObjectState<ApiObject> = { state: 'unknown', detail: 'not watched: no marked pod on this node names it' };
+
+function notCurrent(state: Exclude<ApiState, { state: 'ok' }>): ObjectState<ApiObject> {
   return {
     state: 'unknown',
     detail: state.state === 'unknown' ? 'the API server has not answered yet' : `API server ${state.state}: ${state.detail}`,
