@@ -1,13 +1,20 @@
-/** One watch for each Secret and ConfigMap that marked pods name: exactly what the Node authorizer allows, and no RBAC on Secrets. */
-import type { V1ConfigMap, V1Secret } from '@kubernetes/client-node';
+/**
+ * One watch for each object that marked pods name, by its name: of Secrets and ConfigMaps exactly what the Node authorizer allows, and no RBAC on Secrets.
+ * Trust bundles that are chosen by their signer have one watch for the signer.
+ */
+import type { V1Node } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
-import type { ObjectRef, ObjectState } from '../../checkpoint/copy-types.ts';
+import { selects } from '../../checkpoint/copy/trust-bundles.ts';
+import type { NamedRef, ObjectState, Referred, TrustBundleRef } from '../../checkpoint/copy-types.ts';
+import { objectKey } from '../../checkpoint/references.ts';
 import type { ApiClient } from './client.ts';
 import { type Reflector, startReflector } from './reflector.ts';
 import { withoutManagedFields } from './strip.ts';
 import type { Timing } from './timing.ts';
 
-export type NamedObject = V1Secret | V1ConfigMap;
+export type WatchedRef = (NamedRef & { readonly kind: Exclude<NamedRef['kind'], 'PersistentVolumeClaim'> }) | TrustBundleRef;
+export type WatchedObject = Referred[WatchedRef['kind']];
+type Single = Exclude<WatchedObject, readonly unknown[]> | Referred['ClusterTrustBundle'][number];
 
 export interface ObjectWatchesOptions {
   readonly client: ApiClient;
@@ -22,36 +29,38 @@ export interface ObjectWatchesOptions {
 
 export interface ObjectWatches {
   /** Starts the watches that are missing and ends those of objects that are no longer named. */
-  follow(refs: readonly ObjectRef[]): void;
-  /** What is known now, by objectKey. */
-  states(): ReadonlyMap<string, ObjectState<NamedObject>>;
+  follow(refs: readonly WatchedRef[]): void;
+  /** What is known now; undefined for what is not watched. */
+  state(ref: WatchedRef): ObjectState<WatchedObject> | undefined;
   stop(): Promise<void>;
 }
 
-export function objectKey(ref: ObjectRef): string {
-  return `${ref.kind}/${ref.namespace}/${ref.name}`;
+interface Watch {
+  readonly ref: WatchedRef;
+  readonly reflector: Reflector<Single>;
+  /** The last answer and what it was made from: the same objects give the same answer. */
+  last?: { readonly from: ReturnType<Reflector<Single>['collection']>; readonly state: ObjectState<WatchedObject> };
 }
-
-const RESOURCE = { Secret: 'secrets', ConfigMap: 'configmaps' } as const;
 
 export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatches {
   const { onChange, log, timing, ...shared } = options;
-  const watches = new Map<string, Reflector<NamedObject>>();
+  const watches = new Map<string, Watch>();
   /** Ending, so that stop can wait for them. */
   const ending = new Set<Promise<void>>();
 
-  function start(ref: ObjectRef): Reflector<NamedObject> {
+  function start(ref: WatchedRef): Watch {
     const what = { kind: ref.kind, namespace: ref.namespace, name: ref.name };
     let denied = false;
-    return startReflector<NamedObject>({
+    const reflector = startReflector<Single>({
       ...shared,
       log,
       onChange,
       // The watch of the pods asks /readyz for all of them.
       timing: { ...timing, silentAfter: timing.replaceAfter },
-      path: `/api/v1/namespaces/${encodeURIComponent(ref.namespace)}/${RESOURCE[ref.kind]}`,
-      fieldSelector: `metadata.name=${ref.name}`,
-      keep: withoutManagedFields,
+      path: pathOf(ref),
+      fieldSelector:
+        ref.kind === 'ClusterTrustBundle' && ref.name === '' ? `spec.signerName=${ref.signerName}` : `metadata.name=${ref.name}`,
+      keep: ref.kind === 'Node' ? allocatableOnly : withoutManagedFields,
       onState(state) {
         // Only what concerns this object alone: an API server that is away is one line of the pods' watch, not one for every object.
         if (state.state === 'denied') log.warn({ ...what, detail: state.detail }, 'object denied');
@@ -59,11 +68,12 @@ export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatche
         denied = state.state === 'denied' || (denied && state.state !== 'ok');
       },
     });
+    return { ref, reflector };
   }
 
-  function end(key: string, watch: Reflector<NamedObject>): void {
+  function end(key: string, { reflector }: Watch): void {
     watches.delete(key);
-    const ended = watch.stop().finally(() => ending.delete(ended));
+    const ended = reflector.stop().finally(() => ending.delete(ended));
     ending.add(ended);
   }
 
@@ -73,8 +83,12 @@ export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatche
       for (const [key, watch] of [...watches]) if (!wanted.has(key)) end(key, watch);
       for (const [key, ref] of wanted) if (!watches.has(key)) watches.set(key, start(ref));
     },
-    states() {
-      return new Map([...watches].map(([key, watch]) => [key, stateOf(watch)]));
+    state(ref) {
+      const watch = watches.get(objectKey(ref));
+      if (watch === undefined) return undefined;
+      const from = watch.reflector.collection();
+      if (watch.last?.from !== from) watch.last = { from, state: stateOf(watch.ref, from) };
+      return watch.last.state;
     },
     async stop() {
       for (const [key, watch] of [...watches]) end(key, watch);
@@ -83,17 +97,45 @@ export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatche
   };
 }
 
-function stateOf(watch: Reflector<NamedObject>): ObjectState<NamedObject> {
-  const { state, objects } = watch.collection();
+function pathOf(ref: WatchedRef): string {
+  const namespaced = (plural: string) => `/api/v1/namespaces/${encodeURIComponent(ref.namespace)}/${plural}`;
+  switch (ref.kind) {
+    case 'Secret':
+      return namespaced('secrets');
+    case 'ConfigMap':
+      return namespaced('configmaps');
+    case 'Service':
+      return namespaced('services');
+    case 'Node':
+      return '/api/v1/nodes';
+    case 'ClusterTrustBundle':
+      return '/apis/certificates.k8s.io/v1beta1/clustertrustbundles';
+  }
+}
+
+/** The rest of a node changes with every report of its kubelet. */
+function allocatableOnly(node: Single): Single {
+  const { metadata, status } = node as V1Node;
+  return { ...(metadata && { metadata }), status: { ...(status?.allocatable && { allocatable: status.allocatable }) } } as V1Node;
+}
+
+function stateOf(ref: WatchedRef, { state, objects }: ReturnType<Reflector<Single>['collection']>): ObjectState<WatchedObject> {
   switch (state.state) {
     case 'ok': {
-      const [object] = objects.values();
-      return object === undefined ? { state: 'absent' } : { state: 'present', object };
+      const found = [...objects.values()];
+      if (ref.kind === 'ClusterTrustBundle') {
+        const bundles = (found as Referred['ClusterTrustBundle'][number][]).filter(
+          (bundle) => ref.name !== '' || selects(ref.labelSelector, bundle.metadata?.labels),
+        );
+        return bundles.length === 0 ? { state: 'absent' } : { state: 'present', object: bundles };
+      }
+      const [object] = found;
+      return object === undefined ? { state: 'absent' } : { state: 'present', object: object as WatchedObject };
     }
     case 'unknown':
       return { state: 'unknown', detail: 'not read yet' };
     case 'denied':
-      return { state: 'unknown', detail: `denied: ${state.detail}` };
+      return { state: 'denied', detail: `denied: ${state.detail}` };
     case 'unreachable':
       return { state: 'unknown', detail: `unreachable: ${state.detail}` };
   }
