@@ -43,6 +43,9 @@ const EXECUTORS: Executors = {
   async prove(action, effects) {
     await point('proven', action, effects);
   },
+  async renew(action, effects) {
+    await point('proven', action, effects, 'keepPrevious');
+  },
   async quarantine({ workload, generation, detail }, { checkpointDir, wallClock, transaction }) {
     await transaction(() => quarantineGeneration(checkpointDir, workload, generation, detail, wallClock()));
   },
@@ -106,12 +109,13 @@ async function point(
   name: 'newest' | 'proven',
   { workload, generation }: { workload: Workload; generation: number },
   effects: Effects,
+  before: 'setPrevious' | 'keepPrevious' = 'setPrevious',
 ): Promise<void> {
   const { checkpointDir, transaction } = effects;
   await transaction(async () => {
     if (name === 'proven') await verified(workload, generation, effects);
     const sum = await readIndexSha256(generationPath(workloadPath(checkpointDir, workload), generation));
-    await pointAt(checkpointDir, workload, name, generation, sum);
+    await pointAt(checkpointDir, workload, name, generation, sum, before);
   });
 }
 

@@ -42,6 +42,8 @@ export interface CopyToken {
   readonly audience: string;
   /** uid of the pod that it is bound to: the API server accepts it while that pod exists. */
   readonly podUid: string;
+  /** As asked for. */
+  readonly expirationSeconds: number;
   readonly renewAt: string;
   readonly expiresAt: string;
 }

@@ -162,6 +162,7 @@ const ORDER: Readonly<Record<ActionKind, number>> = {
   save: 4,
   repoint: 4,
   prove: 4,
+  renew: 4,
   confirmAbsence: 5,
   retire: 6,
   prune: 7,

@@ -2,7 +2,7 @@
  * The data that `decide` works on: what was observed, what it remembers, what is to be done. Everything here is immutable and plain.
  * A source that did not answer is `unknown`, never empty.
  */
-import type { Copy, Refusal } from './copy-types.ts';
+import type { Copy, Instance, Refusal } from './copy-types.ts';
 import type { Workload, WorkloadKey } from './workload.ts';
 
 /** Milliseconds on the monotonic clock of this process; only differences mean anything. */
@@ -83,6 +83,8 @@ export interface ActiveManifest {
 export interface StoredGeneration {
   readonly number: GenerationNumber;
   readonly digest: Digest;
+  /** What of it belongs to its parent pod alone: as in the copy. */
+  readonly instance?: Instance;
   /** Names of the containers of the pod, without init containers. */
   readonly containers: readonly string[];
   readonly traits: Traits;
@@ -159,6 +161,8 @@ export type Action =
   /** Make a stored generation the newest again: the parent went back to what it was. */
   | { readonly kind: 'repoint'; readonly workload: Workload; readonly generation: GenerationNumber }
   | { readonly kind: 'prove'; readonly workload: Workload; readonly generation: GenerationNumber }
+  /** Take the place of the proven generation: the same copy, and so as proven, for the pod that the parent is now, or with its newer tokens. */
+  | { readonly kind: 'renew'; readonly workload: Workload; readonly generation: GenerationNumber }
   | { readonly kind: 'quarantine'; readonly workload: Workload; readonly generation: GenerationNumber; readonly detail: string }
   | { readonly kind: 'prune'; readonly workload: Workload; readonly generations: readonly GenerationNumber[] }
   | { readonly kind: 'activate'; readonly workload: Workload; readonly generation: GenerationNumber; readonly activation: number }

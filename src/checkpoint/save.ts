@@ -1,5 +1,9 @@
-/** Rule 1, save: a parent whose copy changed is written as a new generation, and one that stayed Ready long enough is marked proven. Independent of all other rules. */
-import type { Action, GenerationNumber } from './model.ts';
+/**
+ * Rule 1, save: a parent whose copy changed is written as a new generation, and one that stayed Ready long enough is marked proven. Independent of all
+ * other rules. A generation that only differs in what belongs to one pod (its tokens, its name) takes over the proof: it runs the same.
+ */
+import type { Copy } from './copy-types.ts';
+import type { Action, GenerationNumber, StoredGeneration } from './model.ts';
 import type { Case, Verdict } from './verdict.ts';
 
 /** What is to be written for a workload, and what to say of it while its parent runs. */
@@ -26,9 +30,9 @@ export function save({ observation, policy, workload, memory, leaving }: Case): 
   const { copy } = outcome;
   const newest = stored?.newest === undefined ? undefined : stored.generations.get(stored.newest);
   const proven = stored?.proven === undefined ? undefined : stored.generations.get(stored.proven);
-  if (newest === undefined || newest.digest !== copy.digest) {
+  if (newest === undefined || !holds(newest, copy)) {
     const action: Action =
-      proven?.digest === copy.digest
+      proven !== undefined && holds(proven, copy)
         ? { kind: 'repoint', workload: workload.workload, generation: proven.number }
         : { kind: 'save', workload: workload.workload, copy, parent: { name, uid } };
     return {
@@ -42,6 +46,12 @@ export function save({ observation, policy, workload, memory, leaving }: Case): 
       reason: 'Protected',
       message: `generation ${newest.number} is proven`,
       actions: [...quarantine, ...prune(workload, observation.runtime.state === 'ok')],
+    };
+  if (newest.digest === proven?.digest)
+    return {
+      reason: 'Protected',
+      message: `generation ${newest.number} is as proven as generation ${proven.number}: only what belongs to the pod alone is newer`,
+      actions: [...quarantine, { kind: 'renew', workload: workload.workload, generation: newest.number }],
     };
   if (memory.ready?.digest === newest.digest) {
     const due = memory.ready.since + policy.proveAfter;
@@ -64,6 +74,10 @@ export function save({ observation, policy, workload, memory, leaving }: Case): 
     message: `generation ${newest.number} is stored; it is proven once the pod has been Ready for a while`,
     actions: [...quarantine, ...prune(workload, observation.runtime.state === 'ok')],
   };
+}
+
+function holds(generation: StoredGeneration, copy: Copy): boolean {
+  return generation.digest === copy.digest && generation.instance?.digest === copy.instance?.digest;
 }
 
 /** Generations that nothing points at and nothing runs. A runtime that did not answer may still run one. */

@@ -92,7 +92,14 @@ function addToken(r: Rendering, payload: Payload, source: Source<'serviceAccount
   addFile(r, payload, source.path, new Uint8Array(Buffer.from(token, 'utf8')), mode, field, {
     ...privateTo(r),
     ofOnePod: true,
-    token: { serviceAccount: ref.name, audience: ref.audience, podUid: ref.pod.uid, renewAt, expiresAt },
+    token: {
+      serviceAccount: ref.name,
+      audience: ref.audience,
+      podUid: ref.pod.uid,
+      expirationSeconds: ref.expirationSeconds,
+      renewAt,
+      expiresAt,
+    },
   });
 }
 

@@ -23,6 +23,7 @@
  *     cd generations/12 && jq -r '.files[] | .sha256 + "  " + .path' index.json | sha256sum -c
  */
 import { createHash } from 'node:crypto';
+import type { Instance } from '../copy-types.ts';
 import type { Digest, GenerationNumber, Traits } from '../model.ts';
 import type { Workload } from '../workload.ts';
 
@@ -55,6 +56,8 @@ export interface GenerationIndex {
   readonly workload: Workload;
   readonly generation: GenerationNumber;
   readonly digest: Digest;
+  /** What belongs to the parent pod alone, where there is such a thing; its tokens say when they end. */
+  readonly instance?: Instance;
   /** RFC 3339, wall clock; for people, never compared. */
   readonly createdAt: string;
   readonly parent: { readonly name: string; readonly uid: string };
@@ -121,11 +124,12 @@ export function decodeWorkload(text: string): Workload | undefined {
 }
 
 function isIndex(value: Record<string, unknown>): value is Record<string, unknown> & GenerationIndex {
-  const { workload, generation, digest, createdAt, parent, containers, traits, directories, files } = value;
+  const { workload, generation, digest, instance, createdAt, parent, containers, traits, directories, files } = value;
   return (
     isWorkload(workload) &&
     isCount(generation) &&
     isText(digest) &&
+    (instance === undefined || isInstance(instance)) &&
     isText(createdAt) &&
     isRecord(parent) &&
     isText(parent['name']) &&
@@ -148,6 +152,18 @@ function isIndexedDirectory(value: unknown): value is Record<string, unknown> & 
 
 function isIndexedFile(value: unknown): boolean {
   return isIndexedDirectory(value) && isCount(value['size']) && isText(value['sha256']) && /^[0-9a-f]{64}$/.test(value['sha256']);
+}
+
+function isInstance(value: unknown): boolean {
+  return isRecord(value) && isText(value['digest']) && Array.isArray(value['tokens']) && value['tokens'].every(isToken);
+}
+
+function isToken(value: unknown): boolean {
+  return (
+    isRecord(value) &&
+    ['path', 'serviceAccount', 'audience', 'podUid', 'renewAt', 'expiresAt'].every((key) => isText(value[key])) &&
+    isCount(value['expirationSeconds'])
+  );
 }
 
 function isWorkload(value: unknown): value is Workload {

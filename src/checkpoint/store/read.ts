@@ -88,7 +88,8 @@ async function readStored(directory: string, workload: Workload, cache: IndexCac
     const number = Number(name);
     try {
       const { index, sha256 } = await readIndex(generationPath(directory, number), workload, number, cache);
-      generations.set(number, { number, digest: index.digest, containers: index.containers, traits: index.traits, parent: index.parent });
+      const { digest, instance, containers, traits, parent } = index;
+      generations.set(number, { number, digest, ...(instance && { instance }), containers, traits, parent });
       sums.set(number, sha256);
     } catch (error) {
       if (!(error instanceof DamagedError)) throw error;

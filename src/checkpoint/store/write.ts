@@ -115,6 +115,7 @@ async function build(
     workload,
     generation,
     digest: copy.digest,
+    ...(copy.instance && { instance: copy.instance }),
     createdAt,
     parent,
     containers: (copy.pod.spec?.containers ?? []).map((container) => container.name),
@@ -139,16 +140,17 @@ async function finishDirectory(path: string, entry: { mode: number; uid: number;
   }
 }
 
-/** Points `newest` or `proven` at a generation. A new proven one makes the old proven one `previous`. */
+/** Points `newest` or `proven` at a generation. A new proven one makes the old proven one `previous`, unless that is to stay what it is. */
 export async function pointAt(
   root: string,
   workload: Workload,
   name: 'newest' | 'proven',
   generation: GenerationNumber,
   indexSha256: string,
+  before: 'setPrevious' | 'keepPrevious' = 'setPrevious',
 ): Promise<void> {
   const workloadDir = workloadPath(root, workload);
-  if (name === 'proven') {
+  if (name === 'proven' && before === 'setPrevious') {
     const old = await readPointer(workloadDir, 'proven');
     if (old !== undefined && old.generation !== generation)
       await replaceDurable(pointerPath(workloadDir, 'previous'), Buffer.from(encodePointer(old)));
