@@ -106,6 +106,7 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   DaemonSet: '/apis/apps/v1/namespaces/%/daemonsets',
   Deployment: '/apis/apps/v1/namespaces/%/deployments',
   Secret: '/api/v1/namespaces/%/secrets',
+  Service: '/api/v1/namespaces/%/services',
   ConfigMap: '/api/v1/namespaces/%/configmaps',
   Pod: '/api/v1/namespaces/%/pods',
 };

@@ -62,6 +62,7 @@ export function controlPlaneObjects(options: ControlPlaneOptions): ManifestObjec
   const { apiserver, controllerManager, scheduler } = ports;
   const etcd = hostPath('etcd', layout.etcd, 'DirectoryOrCreate', '/var/lib/etcd');
   return [
+    kubernetesService(apiserver),
     secret('kube-apiserver', { 'ca.crt': files.caCert, 'apiserver.crt': files.apiserverCert, 'apiserver.key': files.apiserverKey }),
     secret('kube-controller-manager', { kubeconfig: files.controllerManagerConf }),
     secret('kube-scheduler', { kubeconfig: files.schedulerConf }),
@@ -91,6 +92,16 @@ export function controlPlaneObjects(options: ControlPlaneOptions): ManifestObjec
     }),
     ...(options.checkpointerFlags === undefined ? [] : [checkpointer(layout, options.checkpointerFlags)]),
   ];
+}
+
+/** A real API server makes it itself. Without a service network its address is where the API server listens. */
+function kubernetesService(port: number): ManifestObject {
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'kubernetes', namespace: 'default' },
+    spec: { clusterIP: '127.0.0.1', ports: [{ name: 'https', port, targetPort: port, protocol: 'TCP' }] },
+  };
 }
 
 /** The daemon as a DaemonSet: its host directories are mounted at the same paths. */
