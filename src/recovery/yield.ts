@@ -127,19 +127,16 @@ function trial(given: Case): Verdict | undefined {
   const { observation, policy, workload, memory } = given;
   const { now, api } = observation;
   if (memory.trial === undefined || workload.parent.state === 'absent') return undefined;
+  // A parent without a sandbox, and without an API server to give it one, did not fail: it was taken away. Rule 2 applies.
+  if (api.state === 'unreachable' && !workload.parentPods.some((pod) => pod.sandboxReady)) return undefined;
   if (memory.up !== undefined) {
     const due = Math.max(memory.up.since, memory.trial.since) + policy.stableFor;
     if (now < due) return { reason: 'Trial', message: `the parent is up; the trial is passed in ${seconds(due - now)}`, wakeAt: due };
     const { trial: _passed, failedTrials: _forgiven, ...rest } = memory;
     return { reason: 'Protected', message: 'the parent came up and stayed up', memory: rest };
   }
-  // Without a sandbox and without an API server to give it one, the parent cannot come.
-  const stranded =
-    api.state === 'unreachable' &&
-    !workload.parentPods.some((pod) => pod.sandboxReady) &&
-    now >= (memory.parentDownSince ?? now) + policy.activateAfter;
   const generation = candidate(workload.stored);
-  if ((now < memory.trial.deadline && !stranded) || generation === undefined) {
+  if (now < memory.trial.deadline || generation === undefined) {
     return {
       reason: 'Trial',
       message: `the parent has ${seconds(memory.trial.deadline - now)} to come up`,

@@ -203,11 +203,10 @@ function expectedRunning(world: World): Expected | undefined {
 
   // Rule 4. A trial that is under way; one with a manifest still in place did not begin.
   const inTrial = (world.memory === 'trial' || world.memory === 'trialOverdue') && !world.active;
-  if (inTrial && !parentAbsent(world)) {
+  const stranded = world.api === 'unreachable' && world.pods === 'none';
+  if (inTrial && !parentAbsent(world) && !stranded) {
     if (parentRuns) return world.memory === 'trial' ? { reason: 'Trial', actions: [] } : { reason: 'Protected', actions: [] };
-    const stranded = world.api === 'unreachable' && world.pods === 'none' && world.memory === 'trialOverdue';
-    if (candidate !== undefined && (world.memory === 'trialOverdue' || stranded))
-      return { reason: 'TrialFailed', actions: [`activate ${candidate}`] };
+    if (candidate !== undefined && world.memory === 'trialOverdue') return { reason: 'TrialFailed', actions: [`activate ${candidate}`] };
     return { reason: 'Trial', actions: [] };
   }
   if (world.active && parentPresent(world)) {
@@ -230,7 +229,7 @@ function expectedRunning(world: World): Expected | undefined {
     if (world.api === 'unknown') return { reason: 'ApiUnknown', actions: [] };
     if (world.api === 'unreachable') {
       if (candidate === undefined) return { reason: 'NothingToActivate', actions: [] };
-      return long || world.boot === 'cold'
+      return (long && world.memory !== 'trial') || world.boot === 'cold'
         ? { reason: 'Activating', actions: [`activate ${candidate}`] }
         : { reason: 'ParentDown', actions: [] };
     }

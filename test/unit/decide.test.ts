@@ -157,7 +157,7 @@ describe('yield', () => {
     expect(kinds(decision)).toEqual([]);
   });
 
-  it('gives the place back at once when the parent lost its sandbox and no API server is there to bring another', () => {
+  it('does not count it as a failed trial when the parent lost its sandbox and no API server is there to bring another', () => {
     const memory: Memory = {
       apiUnreachableSince: NOW - 10_000,
       workloads: new Map([
@@ -168,7 +168,10 @@ describe('yield', () => {
       [workload(APISERVER, { stored: stored([generation(1, 'spec', API)], { newest: 1, proven: 1, activations: 4 }) })],
       { api: { state: 'unreachable', detail: 'refused' } },
     );
-    expect(decide(memory, seen, POLICY).actions).toMatchObject([{ kind: 'activate', generation: 1, activation: 5 }]);
+    const decision = decide(memory, seen, POLICY);
+    expect(decision.actions).toMatchObject([{ kind: 'activate', generation: 1, activation: 5 }]);
+    expect(decision.reports.get(workloadKey(APISERVER))?.reason).toBe('Activating');
+    expect(decision.memory.workloads.get(workloadKey(APISERVER))?.failedTrials).toBeUndefined();
   });
 });
 

@@ -17,6 +17,8 @@ export type Mark = 'up' | 'down' | 'power' | 'copy' | 'info';
 const SYMBOLS: Readonly<Record<Mark, string>> = { up: '●', down: '○', power: '⚡', copy: '▸', info: '·' };
 const COLOURS: Readonly<Record<Mark, number>> = { up: 32, down: 31, power: 33, copy: 36, info: 90 };
 
+const HOLD_MS = 300;
+
 export function createShow(out: NodeJS.WriteStream, started = Date.now()): Show {
   const terminal = out.isTTY === true;
   const paint = (colour: number, text: string) => (terminal ? `\u001b[${colour}m${text}\u001b[0m` : text);
@@ -37,16 +39,34 @@ export function createShow(out: NodeJS.WriteStream, started = Date.now()): Show 
     out.write(`${text}\n`);
     status();
   };
+  // Sources are read at intervals: lines are held back for a moment and printed by their own times.
+  let held: { readonly at: number; readonly text: string }[] = [];
+  const flush = (until: number) => {
+    const due = held.filter(({ at }) => at <= until).sort((a, b) => a.at - b.at);
+    held = held.filter(({ at }) => at > until);
+    for (const { text } of due) print(text);
+  };
+  const releasing = setInterval(() => flush(Date.now() - HOLD_MS), HOLD_MS / 2);
+  releasing.unref();
   return {
-    heading: (text) => print(`\n${paint(1, text)}`),
-    line: (mark, text, at = Date.now()) =>
-      print(`${((at - started) / 1000).toFixed(2).padStart(8)} s ${paint(COLOURS[mark], SYMBOLS[mark])} ${text}`),
+    heading(text) {
+      flush(Number.POSITIVE_INFINITY);
+      print(`\n${paint(1, text)}`);
+    },
+    line(mark, text, at = Date.now()) {
+      held.push({ at, text: `${((at - started) / 1000).toFixed(2).padStart(8)} s ${paint(COLOURS[mark], SYMBOLS[mark])} ${text}` });
+    },
     waitingFor(what) {
       clear();
       waiting = what === undefined ? undefined : { what, since: Date.now() };
     },
-    plain: print,
+    plain(text) {
+      flush(Number.POSITIVE_INFINITY);
+      print(text);
+    },
     end() {
+      flush(Number.POSITIVE_INFINITY);
+      clearInterval(releasing);
       clearInterval(timer);
       clear();
     },
