@@ -2,9 +2,11 @@
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import type { Effects } from './act.ts';
-import type { CopyPolicy } from './checkpoint/copy-types.ts';
-import { objectReferences } from './checkpoint/references.ts';
-import { prepareStore } from './checkpoint/store/write.ts';
+import type { CopyPolicy, Token } from './checkpoint/copy-types.ts';
+import { KUBERNETES_SERVICE, objectReferences } from './checkpoint/references.ts';
+import { readStore } from './checkpoint/store/read.ts';
+import { readStoredTokens } from './checkpoint/store/tokens.ts';
+import { prepareStore } from './checkpoint/store/layout.ts';
 import type { WorkloadKey } from './checkpoint/workload.ts';
 import type { RunOptions } from './commands/run.ts';
 import { createCopier } from './copier.ts';
@@ -75,7 +77,9 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
   const api = createApiSource({
     client: createApiClient(kubeconfig),
     nodeName: options.nodeName,
-    references: objectReferences,
+    // Where the operator does not say how copies reach the API server, the cluster does.
+    references: (pod) => (options.kubernetesService === undefined ? [...objectReferences(pod), KUBERNETES_SERVICE] : objectReferences(pod)),
+    tokens: await storedTokens(checkpointDir, log),
     onChange: wake.wake,
     log,
   });
@@ -121,6 +125,16 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
     });
   } finally {
     await Promise.allSettled([watching.close(), api.stop(), runtime.stop()]);
+  }
+}
+
+/** A store that cannot be read now is looked at again by every observation; without its tokens others are asked for. */
+async function storedTokens(checkpointDir: string, log: Logger): Promise<ReadonlyMap<string, Token>> {
+  try {
+    return await readStoredTokens(checkpointDir, await readStore(checkpointDir));
+  } catch (error) {
+    log.warn({ error: error instanceof Error ? error.message : String(error) }, 'the stored tokens cannot be read');
+    return new Map();
   }
 }
 

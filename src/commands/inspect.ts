@@ -1,7 +1,8 @@
 /** `checkpointer inspect`: what lies on this node's disk and what the daemon last said of it. Reads only; needs neither API server nor daemon. */
 import { stat } from 'node:fs/promises';
 import { Command } from 'commander';
-import type { GenerationNumber } from '../checkpoint/model.ts';
+import type { CopyToken } from '../checkpoint/copy-types.ts';
+import type { GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
 import { readStore, type StoreSnapshot } from '../checkpoint/store/read.ts';
 import { workloadKey } from '../checkpoint/workload.ts';
 import { type FoundManifest, listManifests } from '../recovery/manifests.ts';
@@ -56,6 +57,8 @@ interface WorkloadInspection {
   readonly parent?: string;
   readonly proven?: GenerationNumber;
   readonly newest?: GenerationNumber;
+  /** Service account tokens of the generation that a reboot gets. Past `expiresAt`, or without the pod that they are bound to, they are worth nothing. */
+  readonly tokens: readonly CopyToken[];
   readonly damaged: readonly { readonly generation: GenerationNumber; readonly detail: string }[];
   readonly active: readonly { readonly generation: GenerationNumber; readonly activation: number; readonly file: string }[];
 }
@@ -106,6 +109,7 @@ export function inspection(
           ...(parent === undefined ? {} : { parent }),
           ...(found?.stored.proven === undefined ? {} : { proven: found.stored.proven }),
           ...(found?.stored.newest === undefined ? {} : { newest: found.stored.newest }),
+          tokens: tokensOf(found?.stored),
           damaged: [...(found?.stored.damaged ?? [])].map(([number, detail]) => ({ generation: number, detail })),
           active: manifests
             .filter((manifest) => manifest.workload === key && (found === undefined || workloadKey(found) === key))
@@ -129,9 +133,21 @@ function asTable({ node, workloads }: Inspection, now: number): string {
     numbered(workload.newest),
     workload.active.map(({ generation, activation }) => `g${generation}-a${activation}`).join(',') || '-',
     workload.parent ?? '-',
-    workload.message,
+    workload.message + tokenNote(workload.tokens, now),
   ]);
   return head + table(['WORKLOAD', 'REASON', 'FOR', 'PROVEN', 'NEWEST', 'ACTIVE', 'PARENT', 'MESSAGE'], rows);
+}
+
+/** Of the generation that a reboot gets: the proven one, or the newest while none is. */
+function tokensOf(stored: StoredWorkload | undefined): readonly CopyToken[] {
+  const number = stored?.proven ?? stored?.newest;
+  return (number === undefined ? undefined : stored?.generations.get(number)?.instance?.tokens) ?? [];
+}
+
+function tokenNote(tokens: readonly CopyToken[], now: number): string {
+  const [first] = tokens.map(({ expiresAt }) => Date.parse(expiresAt)).sort((a, b) => a - b);
+  if (first === undefined) return '';
+  return first <= now ? '; its token has ended' : `; its token ends in ${age(new Date(now).toISOString(), first)}`;
 }
 
 function numbered(generation: GenerationNumber | undefined): string {

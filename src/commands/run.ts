@@ -96,7 +96,12 @@ export function runCommand(): Command {
         .choices(['refuse', 'inline'])
         .default('refuse'),
     )
-    .addOption(flag('--kubernetes-service <host:port>', 'KUBERNETES_SERVICE_HOST and _PORT for copies whose containers have no own'))
+    .addOption(
+      flag(
+        '--kubernetes-service <host:port>',
+        'KUBERNETES_SERVICE_HOST and _PORT for copies whose containers have no own; by default those of the Service default/kubernetes',
+      ),
+    )
     .addOption(flag('--v <level>', 'log level: 0 transitions and errors, 2 every request').argParser(count).default(0))
     .addOption(
       flag(
