@@ -2,17 +2,11 @@
 import { join } from 'node:path';
 import { activated } from './checkpoint/materialize.ts';
 import type { Action, ActionKind } from './checkpoint/model.ts';
-import { generationPath, workloadPath } from './checkpoint/store/paths.ts';
-import { DamagedError, loadGeneration, readIndexSha256 } from './checkpoint/store/read.ts';
-import {
-  pointAt,
-  pruneGenerations,
-  quarantineGeneration,
-  recordActivation,
-  retireWorkload,
-  saveGeneration,
-  settleBoot,
-} from './checkpoint/store/write.ts';
+import { DamagedError } from './checkpoint/store/errors.ts';
+import { loadGeneration } from './checkpoint/store/load.ts';
+import { workloadPath } from './checkpoint/store/paths.ts';
+import { quarantineGeneration, retireWorkload } from './checkpoint/store/retention.ts';
+import { pointAt, pruneGenerations, recordActivation, saveGeneration, settleBoot } from './checkpoint/store/write.ts';
 import type { Workload } from './checkpoint/workload.ts';
 import { removeManifest, writeManifest } from './recovery/manifests.ts';
 import type { ApiSource, RuntimeSource } from './sources/snapshots.ts';
@@ -105,6 +99,7 @@ export function actionKey(action: Action): string {
   }
 }
 
+/** No pointer is set to a generation that has not just been read from the disk and verified. */
 async function point(
   name: 'newest' | 'proven',
   { workload, generation }: { workload: Workload; generation: number },
@@ -113,9 +108,8 @@ async function point(
 ): Promise<void> {
   const { checkpointDir, transaction } = effects;
   await transaction(async () => {
-    if (name === 'proven') await verified(workload, generation, effects);
-    const sum = await readIndexSha256(generationPath(workloadPath(checkpointDir, workload), generation));
-    await pointAt(checkpointDir, workload, name, generation, sum, before);
+    const { indexSha256 } = await verified(workload, generation, effects);
+    await pointAt(checkpointDir, workload, name, generation, indexSha256, before);
   });
 }
 

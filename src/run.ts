@@ -6,7 +6,7 @@ import type { CopyPolicy, Token } from './checkpoint/copy-types.ts';
 import { KUBERNETES_SERVICE, objectReferences } from './checkpoint/references.ts';
 import { readStore } from './checkpoint/store/read.ts';
 import { readStoredTokens } from './checkpoint/store/tokens.ts';
-import { prepareStore } from './checkpoint/store/layout.ts';
+import { prepareStore } from './checkpoint/store/write.ts';
 import type { WorkloadKey } from './checkpoint/workload.ts';
 import type { RunOptions } from './commands/run.ts';
 import { createCopier } from './copier.ts';

@@ -96,6 +96,8 @@ export interface StoredWorkload {
   readonly generations: ReadonlyMap<GenerationNumber, StoredGeneration>;
   /** Generations that do not verify, with the reason. */
   readonly damaged: ReadonlyMap<GenerationNumber, string>;
+  /** Pointers that cannot be read, or that point at nothing: which generations they protected is not known. */
+  readonly damagedPointers: readonly string[];
   readonly newest: GenerationNumber | undefined;
   readonly proven: GenerationNumber | undefined;
   /** The generation that was proven before the proven one. */

@@ -30,7 +30,8 @@ export async function createDurable(path: string, bytes: Uint8Array, mode: numbe
 async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   let written = 0;
   while (written < bytes.length) {
-    const { bytesWritten } = await file.write(bytes, written, bytes.length - written);
+    // A write may be short (a signal, a nearly full disk): the rest follows.
+    const { bytesWritten } = await file.write(bytes, written, bytes.length - written, written);
     if (bytesWritten === 0) throw Object.assign(new Error('write returned 0: no space left on device'), { code: 'ENOSPC' });
     written += bytesWritten;
   }
@@ -108,6 +109,41 @@ export async function listDirectory(path: string): Promise<string[]> {
   }
 }
 
+/** What lies at a path, itself: a link is `other`, whatever it leads to. */
+export async function kindOf(path: string): Promise<'absent' | 'file' | 'directory' | 'other'> {
+  try {
+    const stat = await lstat(path);
+    return stat.isFile() ? 'file' : stat.isDirectory() ? 'directory' : 'other';
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return 'absent';
+    throw error;
+  }
+}
+
+/**
+ * Runs tasks with at most `width` at a time. After the first failure no further one begins; those that run are waited for, so that nothing still writes
+ * when the caller cleans up. Throws the first failure.
+ */
+export async function runAll(width: number, tasks: readonly (() => Promise<void>)[]): Promise<void> {
+  const waiting = tasks.values();
+  let failure: { readonly error: unknown } | undefined;
+  const worker = async () => {
+    for (const task of waiting) {
+      if (failure !== undefined) return;
+      await task().catch((error: unknown) => {
+        failure ??= { error };
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(width, tasks.length) }, worker));
+  if (failure !== undefined) throw failure.error;
+}
+
+export function errnoOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}
+
 export function isErrno(error: unknown, ...codes: string[]): boolean {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' && codes.includes(error.code);
+  const errno = errnoOf(error);
+  return errno !== undefined && codes.includes(errno);
 }

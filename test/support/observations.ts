@@ -52,6 +52,7 @@ export function stored(
   return {
     generations: new Map(generations.map((g) => [g.number, g])),
     damaged: new Map(),
+    damagedPointers: [],
     newest: undefined,
     proven: undefined,
     previous: undefined,

@@ -1,26 +1,31 @@
 /**
  * Format 1 of the store, under `--checkpoint-dir` (root, 0700):
  *
- *     format                                  "pod-checkpointer store 1\n"
+ *     format                                  "pod-checkpointer store 1 <sha256 of the text before this space>\n"
  *     node.json                               what is remembered about the node: the boot in which cold-boot activation was completed
  *     status.json, leader.json                what was last decided and who leads; for people, rebuilt when lost
  *     workloads/<namespace>.<kind>.<name>/
  *       workload.json                         namespace, group, kind, name
- *       newest, proven, previous              pointers: "<generation> <sha256 of its index.json>\n"
- *       activations                           "<number of activations so far>\n"
+ *       proven, previous                      pointers: "<generation> <sha256 of its index.json>\n"; `previous` was proven before the proven one
+ *       newest                                a pointer, and " <highest generation there was when it was written>" before its line end; see below
+ *       activations                           "<number of activations so far> <sha256 of that number>\n"
  *       generations/<number>/                 one complete copy, immutable once it has this name
  *         index.json                          what it is, and size, owner, mode and sha256 of every file beside it
  *         pod.json                            the static pod; put into the kubelet's directory by hand, it runs
  *         files/<volume>/…                    what the pod mounts
  *       generations/.building-<number>/       a save that has not been committed; removed by the next one
+ *       generations/.pruned-<number>/         a generation that is being deleted
  *     retired/<workload>.<milliseconds>/      workloads out of use, kept for a while
- *     quarantine/<workload>.<number>.<ms>/    generations that did not verify, with the reason in `reason.txt`
+ *     quarantine/<workload>.<number>.<ms>/    generations that did not verify, with the reason in `….reason.txt` beside them
  *
- * The rename of `.building-<n>` to `<n>` is the commit of a generation, the rename of a pointer makes it count. A pointer vouches for an index, an index
- * for its files. To read a generation without this program:
+ * The rename of `.building-<n>` to `<n>` is the commit of a generation: from then on the highest whole generation is the newest one. The file `newest` is
+ * there only after a pod went back to what an earlier generation holds, and counts until a generation higher than its last number is there.
+ * The rename of a pointer makes it count. A pointer vouches for an index, an index for its files, and for itself by the `sha256` in its second line,
+ * which is that of all its other lines. To read a generation without this program:
  *
  *     cat proven; sha256sum generations/12/index.json
- *     cd generations/12 && jq -r '.files[] | .sha256 + "  " + .path' index.json | sha256sum -c
+ *     cd generations/12 && sed -n 2p index.json; sed 2d index.json | sha256sum
+ *     jq -r '.files[] | .sha256 + "  " + .path' index.json | sha256sum -c
  */
 import { createHash } from 'node:crypto';
 import type { Instance } from '../copy-types.ts';
@@ -28,8 +33,7 @@ import type { Digest, GenerationNumber, Traits } from '../model.ts';
 import type { Workload } from '../workload.ts';
 
 export const FORMAT = 1;
-export const FORMAT_LINE = `pod-checkpointer store ${FORMAT}\n`;
-/** Largest index, manifest and pointer file that is read back; the kubelet itself takes manifests up to 10 MiB. */
+/** Largest index and manifest that is written and read back; the kubelet itself takes manifests up to 10 MiB. */
 export const MANIFEST_LIMIT = 10 * 1024 * 1024;
 /** Largest file of a volume: an object in etcd is at most 1.5 MiB, its base64 decoded smaller. */
 export const FILE_LIMIT = 4 * 1024 * 1024;
@@ -76,6 +80,44 @@ export function sha256(bytes: Uint8Array | string): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
+/** What the newest generation is, where it is not the highest one. */
+export interface NewestPointer extends Pointer {
+  /** The highest generation when the pointer was written. A higher one is newer than what it points at. */
+  readonly highest: GenerationNumber;
+}
+
+export type FormatLine = { readonly state: 'format'; readonly format: number } | { readonly state: 'garbled' };
+
+/** The one line that every version understands: a version that changes anything else in the store writes a higher number. */
+export function encodeFormatLine(format: number): string {
+  return sealed(`pod-checkpointer store ${format}`);
+}
+
+export function decodeFormatLine(text: string): FormatLine {
+  const format = /^pod-checkpointer store ([1-9][0-9]{0,8})$/.exec(unsealed(text) ?? '')?.[1];
+  return format === undefined ? { state: 'garbled' } : { state: 'format', format: Number(format) };
+}
+
+export function encodeCounter(count: number): string {
+  return sealed(String(count));
+}
+
+/** Undefined for anything that encodeCounter did not write. */
+export function decodeCounter(text: string): number | undefined {
+  const digits = /^(0|[1-9][0-9]{0,14})$/.exec(unsealed(text) ?? '')?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
+function sealed(text: string): string {
+  return `${text} ${sha256(text)}\n`;
+}
+
+function unsealed(text: string): string | undefined {
+  const space = text.lastIndexOf(' ');
+  const content = text.slice(0, Math.max(0, space));
+  return text === sealed(content) ? content : undefined;
+}
+
 export function encodePointer(pointer: Pointer): string {
   return `${pointer.generation} ${pointer.indexSha256}\n`;
 }
@@ -87,12 +129,33 @@ export function decodePointer(text: string): Pointer | undefined {
   return { generation: Number(match[1]), indexSha256: match[2] };
 }
 
-export function encodeIndex(index: GenerationIndex): string {
-  return `${JSON.stringify(index, undefined, 2)}\n`;
+export function encodeNewestPointer({ generation, indexSha256, highest }: NewestPointer): string {
+  return `${generation} ${indexSha256} ${highest}\n`;
 }
+
+/** Undefined for anything that is not exactly such a pointer, or points above what it calls the highest. */
+export function decodeNewestPointer(text: string): NewestPointer | undefined {
+  const space = text.lastIndexOf(' ');
+  const pointer = decodePointer(`${text.slice(0, Math.max(0, space))}\n`);
+  const highest = /^([1-9][0-9]{0,14})\n$/.exec(text.slice(space + 1))?.[1];
+  if (pointer === undefined || highest === undefined || Number(highest) < pointer.generation) return undefined;
+  return { ...pointer, highest: Number(highest) };
+}
+
+export function encodeIndex(index: GenerationIndex): string {
+  const lines = JSON.stringify(index, undefined, 2).split('\n');
+  const [first, ...rest] = lines;
+  const covered = `${lines.join('\n')}\n`;
+  return `${first}\n${checksumLine(sha256(covered))}\n${rest.join('\n')}\n`;
+}
+
+const checksumLine = (sum: string): string => `  "sha256": "${sum}",`;
 
 /** Parses and checks an index. Throws a one-line Error that says what is wrong with it. */
 export function decodeIndex(text: string): GenerationIndex {
+  const [first, second, ...rest] = text.split('\n');
+  if (second !== checksumLine(sha256([first, ...rest].join('\n'))))
+    throw new Error('index.json does not have the SHA-256 that its second line says');
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -100,18 +163,33 @@ export function decodeIndex(text: string): GenerationIndex {
     throw new Error('index.json is not JSON');
   }
   if (!isRecord(value)) throw new Error('index.json is not an object');
-  if (value['format'] !== FORMAT) throw new Error(`index.json has format ${JSON.stringify(value['format'])}: this version reads ${FORMAT}`);
-  if (!isIndex(value)) throw new Error('index.json lacks a field or has one of a wrong type');
-  for (const entry of [...value.directories, ...value.files]) {
-    if (!isSafePath(entry.path))
-      throw new Error(`index.json names the path ${JSON.stringify(entry.path)}, which leads out of the generation`);
-  }
-  return value;
+  const { sha256: _sum, ...index } = value;
+  if (index['format'] !== FORMAT) throw new Error(`index.json has format ${JSON.stringify(index['format'])}: this version reads ${FORMAT}`);
+  if (!isIndex(index)) throw new Error('index.json lacks a field or has one of a wrong type');
+  checkPaths(index);
+  return index;
 }
 
-/** A relative path that stays below where it starts: no empty part, no dot parts, no NUL. */
+/** Every path stays in the generation, is there once, and lies in a directory that the index names before it: none is reached through a link. */
+function checkPaths({ directories, files }: GenerationIndex): void {
+  const known = new Set<string>();
+  const above = new Set<string>(['']);
+  for (const [kind, { path }] of [
+    ...directories.map((entry) => ['directory', entry] as const),
+    ...files.map((entry) => ['file', entry] as const),
+  ]) {
+    if (!isSafePath(path)) throw new Error(`index.json names the path ${JSON.stringify(path)}, which leads out of the generation`);
+    if (known.has(path)) throw new Error(`index.json names the path ${JSON.stringify(path)} twice`);
+    if (!above.has(path.slice(0, Math.max(0, path.lastIndexOf('/')))))
+      throw new Error(`index.json names the path ${JSON.stringify(path)} and not the directory that it lies in`);
+    known.add(path);
+    if (kind === 'directory') above.add(path);
+  }
+}
+
+/** A relative path that stays below where it starts: no empty part, no dot parts, no NUL. Any other byte may be in a file's name, a newline too. */
 export function isSafePath(path: string): boolean {
-  return path !== '' && !path.includes('\0') && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
+  return !path.includes('\0') && path.split('/').every((part) => part !== '' && part !== '.' && part !== '..');
 }
 
 export function decodeWorkload(text: string): Workload | undefined {

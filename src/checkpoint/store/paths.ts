@@ -13,8 +13,12 @@ export const workloadsPath = (root: string) => join(root, 'workloads');
 export const retiredPath = (root: string) => join(root, 'retired');
 export const quarantinePath = (root: string) => join(root, 'quarantine');
 
+/** Where a workload lies that was moved out of use at `ms` (milliseconds, wall clock). */
+export const retiredEntry = (workload: Workload, ms: number) => `${workloadFileName(workload)}.${ms}`;
 export const workloadPath = (root: string, workload: Workload) => join(workloadsPath(root), workloadFileName(workload));
 export const pointerPath = (workloadDir: string, name: PointerName) => join(workloadDir, name);
 export const activationsPath = (workloadDir: string) => join(workloadDir, 'activations');
 export const generationsPath = (workloadDir: string) => join(workloadDir, 'generations');
+export const prunedPath = (workloadDir: string, number: GenerationNumber) => join(generationsPath(workloadDir), `.pruned-${number}`);
+export const buildingPath = (workloadDir: string, number: GenerationNumber) => join(generationsPath(workloadDir), `.building-${number}`);
 export const generationPath = (workloadDir: string, number: GenerationNumber) => join(generationsPath(workloadDir), String(number));

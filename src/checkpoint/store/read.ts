@@ -1,20 +1,27 @@
-/** Reading the store. Changes nothing, follows no link, and tells damage from absence; `inspect` and the daemon use the same functions. */
-
-import { lstat, stat } from 'node:fs/promises';
+/**
+ * Reading the store. Changes nothing, follows no link, and tells damage from absence; `inspect` and the daemon use the same functions.
+ *
+ *  1. Damage stays where it is: whatever is wrong with one workload, the others are read.
+ *  2. A generation whose index is not whole does not count; a pointer that is not whole, or does not fit its generation, counts for nothing.
+ *  3. Only an error that says nothing about the disk's content (no more open files, no memory) and a format of a later version throw.
+ */
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { V1Pod } from '@kubernetes/client-node';
-import { isErrno, listDirectory, readRegular } from '../../platform/durable.ts';
+import { errnoOf, isErrno, kindOf, listDirectory, readRegular } from '../../platform/durable.ts';
 import type { GenerationNumber, StoredGeneration, StoredWorkload } from '../model.ts';
 import { type Workload, type WorkloadKey, workloadFileName, workloadKey } from '../workload.ts';
+import { DamagedError, FormatError } from './errors.ts';
 import {
+  decodeCounter,
+  decodeFormatLine,
   decodeIndex,
+  decodeNewestPointer,
   decodePointer,
   decodeWorkload,
-  FILE_LIMIT,
   FORMAT,
-  FORMAT_LINE,
   type GenerationIndex,
   MANIFEST_LIMIT,
+  type NewestPointer,
   type Pointer,
   sha256,
 } from './format.ts';
@@ -26,68 +33,123 @@ import {
   nodePath,
   type PointerName,
   pointerPath,
-  workloadPath,
+  retiredPath,
   workloadsPath,
 } from './paths.ts';
+
+export { DamagedError, FormatError } from './errors.ts';
+
+/** A workload that was moved out of use and is still kept. */
+export interface RetiredWorkload {
+  readonly workload: Workload;
+  /** Its directory's name under `retired/`. */
+  readonly entry: string;
+  /** Milliseconds since it was retired, by the wall clock; 0 when that was set back. */
+  readonly age: number;
+  readonly stored: StoredWorkload;
+}
 
 export interface StoreSnapshot {
   readonly settledBootId: string | undefined;
   readonly workloads: ReadonlyMap<WorkloadKey, { readonly workload: Workload; readonly stored: StoredWorkload }>;
-}
-
-/** A generation that is not what its index or its pointer says. */
-export class DamagedError extends Error {
-  override readonly name = 'DamagedError';
-}
-
-/** The store was written by a version that this one does not know; nothing of it may be touched. */
-export class FormatError extends Error {
-  override readonly name = 'FormatError';
+  readonly retired: readonly RetiredWorkload[];
 }
 
 /** Indexes already read and parsed. A generation never changes under its name, so its index is parsed again only when the file is another one. */
 export type IndexCache = Map<string, { readonly stamp: string; readonly sha256: string; readonly index: GenerationIndex }>;
 
-/** Reads everything but the generations' files. An empty or missing store is an empty snapshot; an unreadable one throws. */
-export async function readStore(root: string, cache: IndexCache = new Map()): Promise<StoreSnapshot> {
+/** Reads everything but the generations' files. An empty or missing store is an empty snapshot. Throws FormatError on a store of a later version. */
+export async function readStore(root: string, cache: IndexCache = new Map(), wallClock: number = Date.now()): Promise<StoreSnapshot> {
   await checkFormat(root);
+  const seen: IndexCache = new Map();
+  const caches = { known: cache, seen };
   const workloads = new Map<WorkloadKey, { workload: Workload; stored: StoredWorkload }>();
-  for (const name of (await listDirectory(workloadsPath(root))).sort()) {
+  for (const name of await entries(workloadsPath(root))) {
     const directory = join(workloadsPath(root), name);
     const workload = await readWorkload(directory, name);
-    if (workload !== undefined) workloads.set(workloadKey(workload), { workload, stored: await readStored(directory, workload, cache) });
+    if (workload !== undefined) workloads.set(workloadKey(workload), { workload, stored: await readStored(directory, workload, caches) });
   }
-  return { settledBootId: await readSettledBootId(root), workloads };
+  const retired: RetiredWorkload[] = [];
+  for (const entry of await entries(retiredPath(root))) {
+    const [, name, ms] = /^(.+)\.([0-9]{1,15})$/.exec(entry) ?? [];
+    const directory = join(retiredPath(root), entry);
+    const workload = name === undefined ? undefined : await readWorkload(directory, name);
+    if (workload !== undefined)
+      retired.push({
+        workload,
+        entry,
+        age: Math.max(0, wallClock - Number(ms)),
+        stored: await readStored(directory, workload, caches),
+      });
+  }
+  cache.clear();
+  for (const [path, index] of seen) cache.set(path, index);
+  return { settledBootId: await readSettledBootId(root), workloads, retired };
 }
 
-export async function checkFormat(root: string): Promise<void> {
-  const text = (await readRegular(formatPath(root), 1024))?.toString();
-  if (text === undefined || text === FORMAT_LINE) return;
-  const found = /^pod-checkpointer store ([0-9]+)\n$/.exec(text)?.[1];
+/**
+ * Throws FormatError unless this version may read and change what is there. A line that no version writes is damage, not another format: each index
+ * says its format, too, and nothing but damage makes a store of ours hold such a line; in a directory without our `workloads` it is somebody else's.
+ */
+export async function checkFormat(root: string): Promise<'none' | 'ours' | 'garbled'> {
+  const bytes = await tolerant(formatPath(root), 1024);
+  if (bytes === 'absent') return 'none';
+  const line = bytes === 'unreadable' ? ({ state: 'garbled' } as const) : decodeFormatLine(bytes.toString());
+  if (line.state === 'format') {
+    if (line.format === FORMAT) return 'ours';
+    throw new FormatError(
+      `${formatPath(root)}: the store has format ${line.format}, this version reads ${FORMAT}; use the version that wrote it or a newer one`,
+    );
+  }
+  if ((await kindOf(workloadsPath(root))) === 'directory') return 'garbled';
   throw new FormatError(
-    found === undefined
-      ? `${formatPath(root)}: not the format line of a pod-checkpointer store; point --checkpoint-dir at an empty directory or at the store`
-      : `${formatPath(root)}: the store has format ${found}, this version reads ${FORMAT}; use the version that wrote it or a newer one`,
+    `${formatPath(root)}: not the format line of a pod-checkpointer store; point --checkpoint-dir at an empty directory or at the store`,
   );
 }
 
-async function readWorkload(directory: string, name: string): Promise<Workload | undefined> {
-  if (!(await lstat(directory)).isDirectory()) return undefined;
-  const text = await readRegular(join(directory, 'workload.json'), MANIFEST_LIMIT);
-  const workload = text === undefined ? undefined : decodeWorkload(text.toString());
-  // A directory whose name is not that of the workload it claims to be was not made by the store.
-  return workload !== undefined && workloadFileName(workload) === name ? workload : undefined;
+/** The workload of a directory under `workloads` or `retired`; undefined for one that the store did not make. `name`: without the time of retirement. */
+export async function readWorkload(directory: string, name: string): Promise<Workload | undefined> {
+  if ((await kindOf(directory)) !== 'directory') return undefined;
+  const bytes = await tolerant(join(directory, 'workload.json'), MANIFEST_LIMIT);
+  const workload = bytes instanceof Buffer ? decodeWorkload(bytes.toString()) : undefined;
+  if (workload !== undefined && workloadFileName(workload) === name) return workload;
+  // Damaged or gone. Every index says whose it is, too.
+  for (const number of await generationNumbers(directory)) {
+    const index = await tolerant(join(generationPath(directory, number), 'index.json'), MANIFEST_LIMIT);
+    try {
+      const { workload: owner } = decodeIndex(index.toString());
+      if (workloadFileName(owner) === name) return owner;
+    } catch {
+      // This one is damaged as well.
+    }
+  }
+  return undefined;
 }
 
-async function readStored(directory: string, workload: Workload, cache: IndexCache): Promise<StoredWorkload> {
+/** The numbers of all generations that have been committed, ascending. */
+export async function generationNumbers(workloadDir: string): Promise<GenerationNumber[]> {
+  return (await entries(generationsPath(workloadDir)))
+    .filter((name) => /^[1-9][0-9]{0,14}$/.test(name))
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+interface Caches {
+  readonly known: IndexCache;
+  readonly seen: IndexCache;
+}
+
+export async function readStored(
+  directory: string,
+  workload: Workload,
+  caches: Caches = { known: new Map(), seen: new Map() },
+): Promise<StoredWorkload> {
   const generations = new Map<GenerationNumber, StoredGeneration>();
   const damaged = new Map<GenerationNumber, string>();
   const sums = new Map<GenerationNumber, string>();
-  for (const name of await listDirectory(generationsPath(directory))) {
-    if (!/^[1-9][0-9]{0,14}$/.test(name)) continue;
-    const number = Number(name);
+  for (const number of await generationNumbers(directory)) {
     try {
-      const { index, sha256 } = await readIndex(generationPath(directory, number), workload, number, cache);
+      const { index, sha256 } = await readIndex(generationPath(directory, number), workload, number, caches);
       const { digest, instance, containers, traits, parent } = index;
       generations.set(number, { number, digest, ...(instance && { instance }), containers, traits, parent });
       sums.set(number, sha256);
@@ -96,40 +158,46 @@ async function readStored(directory: string, workload: Workload, cache: IndexCac
       damaged.set(number, error.message);
     }
   }
-  const pointed = async (name: PointerName): Promise<GenerationNumber | undefined> => {
-    const pointer = await readPointer(directory, name);
-    if (pointer === undefined) return undefined;
-    const sum = sums.get(pointer.generation);
-    if (sum !== undefined && sum !== pointer.indexSha256) {
-      generations.delete(pointer.generation);
-      damaged.set(pointer.generation, `index.json has another SHA-256 than the pointer '${name}' says`);
-    }
-    return generations.has(pointer.generation) ? pointer.generation : undefined;
+  const damagedPointers: PointerName[] = [];
+  const pointed = (name: PointerName, pointer: Pointer | 'absent' | 'damaged'): GenerationNumber | undefined => {
+    if (pointer === 'absent') return undefined;
+    if (pointer !== 'damaged' && sums.get(pointer.generation) === pointer.indexSha256) return pointer.generation;
+    // An index that is whole and another one than the pointer says: of the two it is the pointer that is damaged.
+    if (pointer === 'damaged' || !damaged.has(pointer.generation)) damagedPointers.push(name);
+    return undefined;
   };
-  const [newest, proven, previous] = [await pointed('newest'), await pointed('proven'), await pointed('previous')];
-  // A cut between the commit of a generation and its pointer, or a damaged pointer: the highest whole generation is the newest.
+  const newest = await readNewest(directory);
   const highest = Math.max(0, ...generations.keys());
+  const newestPointed = pointed('newest', newest);
+  const proven = pointed('proven', await readPointer(directory, 'proven'));
+  const previous = pointed('previous', await readPointer(directory, 'previous'));
   return {
     generations,
     damaged,
-    newest: newest ?? (highest || undefined),
-    proven,
+    damagedPointers,
+    newest: newestPointed !== undefined && typeof newest === 'object' && highest <= newest.highest ? newestPointed : highest || undefined,
+    proven: proven ?? previous,
     previous,
     activations: await readActivations(directory),
   };
 }
 
-async function readIndex(
+export async function readIndex(
   directory: string,
   workload: Workload,
   number: GenerationNumber,
-  cache: IndexCache,
+  { known, seen }: Caches = { known: new Map(), seen: new Map() },
 ): Promise<{ index: GenerationIndex; sha256: string }> {
+  const kind = await kindOf(directory);
+  if (kind !== 'directory') throw new DamagedError(`generation ${number} is ${kind === 'absent' ? 'missing' : 'not a directory'}`);
   const path = join(directory, 'index.json');
   const stamp = await stampOf(path);
-  const known = cache.get(path);
-  if (known !== undefined && known.stamp === stamp) return known;
-  const bytes = await damagedIfUnreadable(path, MANIFEST_LIMIT);
+  const cached = known.get(path);
+  if (cached !== undefined && cached.stamp === stamp) {
+    seen.set(path, cached);
+    return cached;
+  }
+  const bytes = await damagedIfUnreadable(path, MANIFEST_LIMIT, 'index.json');
   let index: GenerationIndex;
   try {
     index = decodeIndex(bytes.toString());
@@ -140,13 +208,13 @@ async function readIndex(
     throw new DamagedError(`index.json is of generation ${index.generation} of ${workloadKey(index.workload)}`);
   }
   const read = { stamp, sha256: sha256(bytes), index };
-  cache.set(path, read);
+  seen.set(path, read);
   return read;
 }
 
 /** SHA-256 of a generation's index, as pointers carry it. */
 export async function readIndexSha256(directory: string): Promise<string> {
-  return sha256(await damagedIfUnreadable(join(directory, 'index.json'), MANIFEST_LIMIT));
+  return sha256(await damagedIfUnreadable(join(directory, 'index.json'), MANIFEST_LIMIT, 'index.json'));
 }
 
 async function stampOf(path: string): Promise<string> {
@@ -159,83 +227,66 @@ async function stampOf(path: string): Promise<string> {
   }
 }
 
-export async function readPointer(workloadDir: string, name: PointerName): Promise<Pointer | undefined> {
-  const bytes = await readRegular(pointerPath(workloadDir, name), 1024);
-  return bytes === undefined ? undefined : decodePointer(bytes.toString());
+export async function readPointer(workloadDir: string, name: 'proven' | 'previous'): Promise<Pointer | 'absent' | 'damaged'> {
+  const bytes = await tolerant(pointerPath(workloadDir, name), 1024);
+  if (bytes === 'absent') return 'absent';
+  return (bytes === 'unreadable' ? undefined : decodePointer(bytes.toString())) ?? 'damaged';
 }
 
+export async function readNewest(workloadDir: string): Promise<NewestPointer | 'absent' | 'damaged'> {
+  const bytes = await tolerant(pointerPath(workloadDir, 'newest'), 1024);
+  if (bytes === 'absent') return 'absent';
+  return (bytes === 'unreadable' ? undefined : decodeNewestPointer(bytes.toString())) ?? 'damaged';
+}
+
+/** A counter that cannot be read goes on above any count there was: an activation that has been used must not be used again, its pod may still be there. */
 async function readActivations(workloadDir: string): Promise<number> {
-  const text = (await readRegular(activationsPath(workloadDir), 1024))?.toString() ?? '';
-  return /^[0-9]{1,15}\n$/.test(text) ? Number(text) : 0;
+  const path = activationsPath(workloadDir);
+  const bytes = await tolerant(path, 1024);
+  if (bytes === 'absent') return 0;
+  const count = bytes === 'unreadable' ? undefined : decodeCounter(bytes.toString());
+  return count ?? Math.max(1_000_000, Math.floor((await lstat(path)).mtimeMs / 1000));
 }
 
 async function readSettledBootId(root: string): Promise<string | undefined> {
+  const bytes = await tolerant(nodePath(root), MANIFEST_LIMIT);
+  if (!(bytes instanceof Buffer)) return undefined;
   try {
-    const value: unknown = JSON.parse((await readRegular(nodePath(root), MANIFEST_LIMIT))?.toString() ?? '{}');
+    const value: unknown = JSON.parse(bytes.toString());
     if (typeof value === 'object' && value !== null && 'settledBootId' in value && typeof value.settledBootId === 'string')
       return value.settledBootId;
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
+  } catch {
+    // Damaged: treated as a boot that is not settled, which asks again for what is there.
   }
   return undefined;
 }
 
-/**
- * Reads a generation and verifies every byte of it. Throws DamagedError with the first thing that is wrong.
- * Only what was loaded this way may be handed to the kubelet.
- */
-export async function loadGeneration(
-  root: string,
-  workload: Workload,
-  number: GenerationNumber,
-): Promise<{ index: GenerationIndex; pod: V1Pod }> {
-  const workloadDir = workloadPath(root, workload);
-  const directory = generationPath(workloadDir, number);
-  const { index, sha256: sum } = await readIndex(directory, workload, number, new Map());
-  for (const name of ['proven', 'newest', 'previous'] as const) {
-    const pointer = await readPointer(workloadDir, name);
-    if (pointer?.generation === number && pointer.indexSha256 !== sum)
-      throw new DamagedError(`index.json has another SHA-256 than the pointer '${name}' says`);
-  }
-  for (const expected of index.directories) {
-    const found = await stat(join(directory, expected.path)).catch(() => undefined);
-    if (found === undefined || !found.isDirectory() || (await isLink(join(directory, expected.path))))
-      throw new DamagedError(`${expected.path} is not a directory`);
-    if ((found.mode & 0o7777) !== expected.mode || found.uid !== expected.uid || found.gid !== expected.gid)
-      throw new DamagedError(`${expected.path} has another mode or owner than when it was written`);
-  }
-  let pod: V1Pod | undefined;
-  for (const expected of index.files) {
-    const bytes = await verifiedBytes(directory, expected);
-    if (expected.path === 'pod.json') pod = JSON.parse(bytes.toString());
-  }
-  if (pod === undefined) throw new DamagedError('index.json names no pod.json');
-  return { index, pod };
+/** Names in a directory that is one, not a link to one. */
+async function entries(path: string): Promise<string[]> {
+  return (await kindOf(path)) === 'directory' ? (await listDirectory(path)).sort() : [];
 }
 
-async function verifiedBytes(directory: string, expected: GenerationIndex['files'][number]): Promise<Buffer> {
-  const path = join(directory, expected.path);
-  const bytes = await damagedIfUnreadable(path, Math.max(MANIFEST_LIMIT, FILE_LIMIT), expected.path);
-  if (bytes.length !== expected.size) throw new DamagedError(`${expected.path} has ${bytes.length} bytes, ${expected.size} were written`);
-  if (sha256(bytes) !== expected.sha256) throw new DamagedError(`${expected.path} has another SHA-256 than when it was written`);
-  const { mode, uid, gid } = await lstat(path);
-  if ((mode & 0o7777) !== expected.mode || uid !== expected.uid || gid !== expected.gid)
-    throw new DamagedError(`${expected.path} has another mode or owner than when it was written`);
-  return bytes;
+/** Errors that say nothing about what lies on the disk. */
+const NOT_OF_THE_DISK = ['EMFILE', 'ENFILE', 'ENOMEM'];
+
+async function tolerant(path: string, limit: number): Promise<Buffer | 'absent' | 'unreadable'> {
+  try {
+    return (await readRegular(path, limit)) ?? 'absent';
+  } catch (error) {
+    if (isErrno(error, ...NOT_OF_THE_DISK)) throw error;
+    return isErrno(error, 'ENOTDIR') ? 'absent' : 'unreadable';
+  }
 }
 
-async function damagedIfUnreadable(path: string, limit: number, name = 'index.json'): Promise<Buffer> {
+/** Bytes of a file that must be there; anything else is damage. `name` stands for it in the message. */
+export async function damagedIfUnreadable(path: string, limit: number, name: string): Promise<Buffer> {
   let bytes: Buffer | undefined;
   try {
     bytes = await readRegular(path, limit);
   } catch (error) {
-    if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM')) throw error;
-    throw new DamagedError(`${name} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+    if (isErrno(error, ...NOT_OF_THE_DISK)) throw error;
+    throw new DamagedError(`${name} cannot be read: ${errnoOf(error) ?? (error instanceof Error ? error.message : String(error))}`);
   }
   if (bytes === undefined) throw new DamagedError(`${name} is missing`);
   return bytes;
-}
-
-async function isLink(path: string): Promise<boolean> {
-  return (await lstat(path)).isSymbolicLink();
 }

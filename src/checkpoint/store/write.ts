@@ -2,114 +2,120 @@
  * Changing the store. Every change is one rename, so that a power cut leaves the old state or the new one; see format.ts for the layout and
  * platform/durable.ts for the order of the writes. The caller holds the store's transaction lock.
  */
-import { lstat, mkdir, open, rename, rm } from 'node:fs/promises';
+import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createDurable, ensureDirectory, isErrno, listDirectory, replaceDurable, syncDirectory } from '../../platform/durable.ts';
+import { createDurable, listDirectory, replaceDurable, runAll, syncDirectory } from '../../platform/durable.ts';
 import type { Copy } from '../copy-types.ts';
 import { manifestBytes, materialize } from '../materialize.ts';
 import type { GenerationNumber } from '../model.ts';
 import { type Workload, workloadFileName } from '../workload.ts';
-import { encodeIndex, encodePointer, FORMAT, FORMAT_LINE, type GenerationIndex, isSafePath, sha256 } from './format.ts';
+import { asStoreError, StoreError } from './errors.ts';
+import {
+  encodeCounter,
+  encodeIndex,
+  encodeNewestPointer,
+  encodePointer,
+  FILE_LIMIT,
+  FORMAT,
+  type GenerationIndex,
+  isSafePath,
+  MANIFEST_LIMIT,
+  sha256,
+} from './format.ts';
+import { clear, ensureWorkload } from './layout.ts';
 import {
   activationsPath,
-  formatPath,
+  buildingPath,
   generationPath,
   generationsPath,
   nodePath,
-  type PointerName,
   pointerPath,
+  prunedPath,
   quarantinePath,
-  retiredPath,
   workloadPath,
-  workloadsPath,
 } from './paths.ts';
-import { checkFormat, readPointer } from './read.ts';
+import { generationNumbers, readNewest, readPointer } from './read.ts';
+import { expectSpace } from './space.ts';
 
-/** Makes the store where there is none. The directory itself must exist or its parent must: a typing error must not make a store anywhere. */
-export async function prepareStore(root: string): Promise<void> {
-  await ensureDirectory(root);
-  await checkFormat(root);
-  for (const path of [workloadsPath(root), retiredPath(root), quarantinePath(root)]) await ensureDirectory(path);
-  const format = await lstat(formatPath(root)).catch(() => undefined);
-  if (format === undefined) await replaceDurable(formatPath(root), Buffer.from(FORMAT_LINE));
-}
+export { prepareStore } from './layout.ts';
 
-/** Saves a copy as the newest generation of its workload. When this returns, it survives a power cut; when it throws, the store is as it was. */
+/**
+ * Files and directories that are written at the same time: the file system then commits several with one flush. Not more, because a hung disk must leave
+ * threads of Node's pool (4) to everything else.
+ */
+const WIDTH = 2;
+
+/**
+ * Saves a copy as the newest generation of its workload. When this returns, it survives a power cut; when it throws, the store is as it was.
+ * Throws StoreError for what the disk or its file system answers, and for a copy that could not be read back.
+ */
 export async function saveGeneration(
   root: string,
   workload: Workload,
   copy: Copy,
   about: { readonly parent: { readonly name: string; readonly uid: string }; readonly createdAt: string },
 ): Promise<GenerationNumber> {
-  const workloadDir = await ensureWorkload(root, workload);
-  const generation = await nextGeneration(root, workload);
-  const building = join(generationsPath(workloadDir), `.building-${generation}`);
-  const final = generationPath(workloadDir, generation);
-  let index: string;
   try {
-    await mkdir(building, { mode: 0o700 });
-    index = await build(building, final, { workload, generation, copy, ...about });
-    await rename(building, final);
+    const workloadDir = await ensureWorkload(root, workload);
+    const generation = await nextGeneration(root, workload);
+    await build(root, workloadDir, describe(workloadDir, { workload, generation, copy, ...about }));
+    return generation;
   } catch (error) {
-    await rm(building, { recursive: true, force: true }).catch(() => undefined);
-    throw error;
+    throw asStoreError(error, root);
   }
-  await syncDirectory(generationsPath(workloadDir));
-  await replaceDurable(pointerPath(workloadDir, 'newest'), Buffer.from(encodePointer({ generation, indexSha256: sha256(index) })));
-  return generation;
 }
 
-async function ensureWorkload(root: string, workload: Workload): Promise<string> {
-  const directory = workloadPath(root, workload);
-  await ensureDirectory(directory);
-  await ensureDirectory(generationsPath(directory));
-  const identity = join(directory, 'workload.json');
-  const { namespace, group, kind, name } = workload;
-  if ((await lstat(identity).catch(() => undefined)) === undefined) {
-    await replaceDurable(identity, Buffer.from(`${JSON.stringify({ namespace, group, kind, name }, undefined, 2)}\n`));
-  }
-  return directory;
-}
-
-/** One more than any number in use or being built; remains of builds that a crash left are removed on the way. */
+/** One above every number that is or was there, and room for it: what an interrupted save or deletion left is removed. */
 async function nextGeneration(root: string, workload: Workload): Promise<GenerationNumber> {
   const workloadDir = workloadPath(root, workload);
-  let highest = 0;
+  const numbers = [0, ...(await generationNumbers(workloadDir))];
   for (const name of await listDirectory(generationsPath(workloadDir))) {
-    if (name.startsWith('.building-')) await rm(join(generationsPath(workloadDir), name), { recursive: true, force: true });
-    else if (/^[1-9][0-9]{0,14}$/.test(name)) highest = Math.max(highest, Number(name));
+    if (!name.startsWith('.building-') && !name.startsWith('.pruned-')) continue;
+    await rm(join(generationsPath(workloadDir), name), { recursive: true, force: true });
   }
-  for (const name of ['newest', 'proven', 'previous'] as const)
-    highest = Math.max(highest, (await readPointer(workloadDir, name))?.generation ?? 0);
+  for (const name of ['proven', 'previous'] as const) {
+    const pointer = await readPointer(workloadDir, name);
+    if (typeof pointer === 'object') numbers.push(pointer.generation);
+  }
+  const newest = await readNewest(workloadDir);
+  if (typeof newest === 'object') numbers.push(newest.highest);
   const quarantined = `${workloadFileName(workload)}.`;
   for (const name of await listDirectory(quarantinePath(root))) {
     const number = name.startsWith(quarantined) ? /^([0-9]+)\.[0-9]+$/.exec(name.slice(quarantined.length))?.[1] : undefined;
-    if (number !== undefined) highest = Math.max(highest, Number(number));
+    if (number !== undefined) numbers.push(Number(number));
   }
-  return highest + 1;
+  return Math.max(...numbers) + 1;
 }
 
-async function build(
-  directory: string,
-  final: string,
+type File = Copy['files'][number];
+type Directory = Copy['directories'][number];
+
+interface Described {
+  readonly generation: GenerationNumber;
+  readonly directories: readonly Directory[];
+  /** All of them, index.json too. */
+  readonly files: readonly File[];
+}
+
+/** What is to be written, complete before anything is. */
+function describe(
+  workloadDir: string,
   given: { workload: Workload; generation: GenerationNumber; copy: Copy; parent: { name: string; uid: string }; createdAt: string },
-): Promise<string> {
+): Described {
   const { workload, generation, copy, parent, createdAt } = given;
-  const manifest = manifestBytes(materialize(copy.pod, { generationDir: final, generation }));
-  const root = { path: 'files', mode: 0o755, uid: 0, gid: 0 };
-  const directories = [root, ...copy.directories.map((entry) => ({ ...entry, path: `files/${entry.path}` }))];
-  const files = [
+  const generationDir = generationPath(workloadDir, generation);
+  const manifest = manifestBytes(materialize(copy.pod, { generationDir, generation }));
+  const directories = [
+    { path: 'files', mode: 0o755, uid: 0, gid: 0 },
+    ...copy.directories.map((entry) => ({ ...entry, path: `files/${entry.path}` })),
+  ];
+  const files: File[] = [
     { path: 'pod.json', bytes: manifest, mode: 0o600, uid: 0, gid: 0 },
     ...copy.files.map((file) => ({ ...file, path: `files/${file.path}` })),
   ];
-  for (const entry of [...directories, ...files]) {
-    if (!isSafePath(entry.path))
-      throw new Error(`the copy names the path ${JSON.stringify(entry.path)}, which leads out of the generation`);
+  for (const { path } of [...directories, ...files]) {
+    if (!isSafePath(path)) throw new Error(`the copy names the path ${JSON.stringify(path)}, which leads out of the generation`);
   }
-  for (const entry of directories) await mkdir(join(directory, entry.path), { mode: 0o700 });
-  for (const file of files) await createDurable(join(directory, file.path), file.bytes, file.mode, file);
-  // Children before parents, owner before mode; a directory's own entries are on disk before the one above it is.
-  for (const entry of directories.toReversed()) await finishDirectory(join(directory, entry.path), entry);
   const index: GenerationIndex = {
     format: FORMAT,
     workload,
@@ -123,12 +129,47 @@ async function build(
     directories,
     files: files.map(({ path, bytes, mode, uid, gid }) => ({ path, size: bytes.length, mode, uid, gid, sha256: sha256(bytes) })),
   };
-  const text = encodeIndex(index);
-  await createDurable(join(directory, 'index.json'), Buffer.from(text), 0o600);
-  await syncDirectory(directory);
-  return text;
+  files.push({ path: 'index.json', bytes: Buffer.from(encodeIndex(index)), mode: 0o600, uid: 0, gid: 0 });
+  for (const { path, bytes } of files) {
+    const limit = path.startsWith('files/') ? FILE_LIMIT : MANIFEST_LIMIT;
+    if (bytes.length > limit)
+      throw new StoreError('CopyTooLarge', `${path} of the copy would have ${bytes.length} bytes, at most ${limit} are stored`);
+  }
+  return { generation, directories, files };
 }
 
+/** Everything is on disk before the rename that commits it, and that is on disk when this returns. One fsync for each file and each directory. */
+async function build(root: string, workloadDir: string, { generation, directories, files }: Described): Promise<void> {
+  await expectSpace(root, {
+    files: files.map(({ bytes }) => bytes.length),
+    directories: directories.length + 1,
+  });
+  const building = buildingPath(workloadDir, generation);
+  const final = generationPath(workloadDir, generation);
+  let committed = false;
+  try {
+    await mkdir(building, { mode: 0o700 });
+    for (const entry of directories) await mkdir(join(building, entry.path), { mode: 0o700 });
+    await runAll(
+      WIDTH,
+      files.map((file) => () => createDurable(join(building, file.path), file.bytes, file.mode, file)),
+    );
+    await runAll(WIDTH, [
+      ...directories.toReversed().map((entry) => () => finishDirectory(join(building, entry.path), entry)),
+      () => syncDirectory(building),
+    ]);
+    await rename(building, final);
+    committed = true;
+    await syncDirectory(generationsPath(workloadDir));
+  } catch (error) {
+    // A rename that may not be on disk must not look like a save that is: the next attempt makes a new directory.
+    if (committed) await rename(final, building).catch(() => undefined);
+    await rm(building, { recursive: true, force: true }).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Owner before mode, as for a file; after its entries are there, which a mode without w would not let everyone make. */
 async function finishDirectory(path: string, entry: { mode: number; uid: number; gid: number }): Promise<void> {
   const directory = await open(path);
   try {
@@ -140,7 +181,10 @@ async function finishDirectory(path: string, entry: { mode: number; uid: number;
   }
 }
 
-/** Points `newest` or `proven` at a generation. A new proven one makes the old proven one `previous`, unless that is to stay what it is. */
+/**
+ * Points `newest` or `proven` at a generation. A new proven one makes the old proven one `previous`, unless that is to stay what it is.
+ * `indexSha256` is that of the index as it was verified.
+ */
 export async function pointAt(
   root: string,
   workload: Workload,
@@ -150,58 +194,52 @@ export async function pointAt(
   before: 'setPrevious' | 'keepPrevious' = 'setPrevious',
 ): Promise<void> {
   const workloadDir = workloadPath(root, workload);
-  if (name === 'proven' && before === 'setPrevious') {
-    const old = await readPointer(workloadDir, 'proven');
-    if (old !== undefined && old.generation !== generation)
-      await replaceDurable(pointerPath(workloadDir, 'previous'), Buffer.from(encodePointer(old)));
+  if (name === 'newest') {
+    const highest = Math.max(generation, ...(await generationNumbers(workloadDir)));
+    await replacePointer(root, workload, 'newest', encodeNewestPointer({ generation, indexSha256, highest }));
+    return;
   }
-  await replaceDurable(pointerPath(workloadDir, name), Buffer.from(encodePointer({ generation, indexSha256 })));
+  const old = await readPointer(workloadDir, 'proven');
+  // In this order: a cut in between leaves the proven one where it is, only named twice.
+  if (before === 'setPrevious' && typeof old === 'object' && old.generation !== generation)
+    await replacePointer(root, workload, 'previous', encodePointer(old));
+  await replacePointer(root, workload, 'proven', encodePointer({ generation, indexSha256 }));
+}
+
+async function replacePointer(root: string, workload: Workload, name: 'proven' | 'previous' | 'newest', text: string): Promise<void> {
+  const path = pointerPath(workloadPath(root, workload), name);
+  await replace(root, path, text);
+}
+
+async function replace(root: string, path: string, text: string): Promise<void> {
+  try {
+    await clear(root, path, 'file');
+    await replaceDurable(path, Buffer.from(text));
+  } catch (error) {
+    throw asStoreError(error, root);
+  }
 }
 
 export async function recordActivation(root: string, workload: Workload, activation: number): Promise<void> {
-  await replaceDurable(activationsPath(workloadPath(root, workload)), Buffer.from(`${activation}\n`));
-}
-
-/** Moves a generation that does not verify out of the way, with the reason beside it. Nothing of it is deleted. */
-export async function quarantineGeneration(
-  root: string,
-  workload: Workload,
-  generation: GenerationNumber,
-  detail: string,
-  now: number,
-): Promise<void> {
-  const workloadDir = workloadPath(root, workload);
-  const to = join(quarantinePath(root), `${workloadFileName(workload)}.${generation}.${now}`);
-  await rename(generationPath(workloadDir, generation), to);
-  await syncDirectory(generationsPath(workloadDir));
-  await replaceDurable(`${to}.reason.txt`, Buffer.from(`${detail}\n`));
-  for (const name of ['newest', 'proven', 'previous'] satisfies PointerName[]) {
-    if ((await readPointer(workloadDir, name))?.generation === generation) await rm(pointerPath(workloadDir, name), { force: true });
-  }
-  await syncDirectory(workloadDir);
-}
-
-/** Deletes generations. The rename takes each out of sight at once, so that no reader meets half of one. */
-export async function pruneGenerations(root: string, workload: Workload, generations: readonly GenerationNumber[]): Promise<void> {
-  const workloadDir = workloadPath(root, workload);
-  for (const generation of generations) {
-    const doomed = join(generationsPath(workloadDir), `.building-pruned-${generation}`);
-    try {
-      await rename(generationPath(workloadDir, generation), doomed);
-    } catch (error) {
-      if (!isErrno(error, 'ENOENT')) throw error;
-    }
-    await rm(doomed, { recursive: true, force: true });
-  }
-}
-
-/** Takes a workload out of use; it stays under `retired/`. */
-export async function retireWorkload(root: string, workload: Workload, now: number): Promise<void> {
-  await rename(workloadPath(root, workload), join(retiredPath(root), `${workloadFileName(workload)}.${now}`));
-  await syncDirectory(retiredPath(root));
-  await syncDirectory(workloadsPath(root));
+  await replace(root, activationsPath(workloadPath(root, workload)), encodeCounter(activation));
 }
 
 export async function settleBoot(root: string, bootId: string): Promise<void> {
-  await replaceDurable(nodePath(root), Buffer.from(`${JSON.stringify({ settledBootId: bootId }, undefined, 2)}\n`));
+  await replace(root, nodePath(root), `${JSON.stringify({ settledBootId: bootId }, undefined, 2)}\n`);
+}
+
+/**
+ * Deletes generations. Each is out of sight, durably, before its first file goes, so that no reader ever meets half of one.
+ * A generation that is not there any more is no error.
+ */
+export async function pruneGenerations(root: string, workload: Workload, generations: readonly GenerationNumber[]): Promise<void> {
+  const workloadDir = workloadPath(root, workload);
+  const there = new Set(await generationNumbers(workloadDir));
+  const doomed = generations.filter((number) => there.has(number));
+  for (const number of doomed) {
+    await rm(prunedPath(workloadDir, number), { recursive: true, force: true });
+    await rename(generationPath(workloadDir, number), prunedPath(workloadDir, number));
+  }
+  if (doomed.length > 0) await syncDirectory(generationsPath(workloadDir));
+  for (const number of doomed) await rm(prunedPath(workloadDir, number), { recursive: true, force: true });
 }
