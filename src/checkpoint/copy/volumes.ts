@@ -32,7 +32,8 @@ export function renderVolumes(r: Rendering, containers: readonly V1Container[]):
   (r.parent.spec?.volumes ?? []).forEach((volume, i) => {
     const field = `spec.volumes[${i}]`;
     if (volume.persistentVolumeClaim) {
-      volumes.push(claimedVolume(r, volume, field) ?? volume);
+      // Where there is no answer there is no copy; the mounts still have to find a volume.
+      volumes.push(claimedVolume(r, volume, field) ?? { name: volume.name, emptyDir: {} });
       if (volume.persistentVolumeClaim.readOnly === true) readOnly.add(volume.name);
     } else if (!isFilledFromApi(volume)) {
       volumes.push(localVolume(r, volume, field));

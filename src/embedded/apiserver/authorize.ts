@@ -18,6 +18,8 @@ export type Decision = { readonly allowed: true } | { readonly allowed: false; r
 export interface ClusterState {
   pod(namespace: string, name: string): Pod | undefined;
   podsOnNode(node: string): Iterable<Pod>;
+  /** The claims that are bound to a PersistentVolume. */
+  claimsOf(volume: string): readonly { readonly namespace: string; readonly name: string }[];
 }
 
 /** Open to everyone, as the role system:public-info-viewer makes them. */
@@ -103,6 +105,13 @@ function authorizeNode(user: User, node: string, request: ResourceRequest, state
       if (what === 'persistentvolumeclaims' ? verb !== 'get' : !READ.includes(verb)) return deny('can only read resources of this type');
       if (name === '' || namespace === '') return deny('No Object name found');
       return isReferenced(what, namespace, name, state.podsOnNode(node)) ? ALLOWED : unrelated();
+    case 'persistentvolumes':
+      if (verb !== 'get') return deny('can only get individual resources of this type');
+      return state
+        .claimsOf(name)
+        .some((claim) => isReferenced('persistentvolumeclaims', claim.namespace, claim.name, state.podsOnNode(node)))
+        ? ALLOWED
+        : unrelated();
     case 'serviceaccounts/token':
       if (verb !== 'create') return deny('can only create tokens for individual service accounts');
       return usesServiceAccount(namespace, name, state.podsOnNode(node)) ? ALLOWED : unrelated();

@@ -12,6 +12,7 @@ import { type DeleteOptions, parseObject, type Registry } from './registry.ts';
 import { type ApiRequest, type PathRequest, parseRequest, type ResourceRequest } from './request.ts';
 import { ApiError, badRequest, forbidden, methodNotAllowed, unauthorized, unknownPath, unsupportedMediaType } from './status.ts';
 import type { Storage } from './storage.ts';
+import { restrictTokenRequest, type TokenIssuer } from './tokens.ts';
 import type { WatchCache } from './watch-cache.ts';
 import { startWatch, type WatchTiming } from './watches.ts';
 
@@ -23,6 +24,7 @@ export interface ApiContext {
   readonly faults: Faults;
   readonly audit: AuditLog;
   readonly timing: WatchTiming;
+  readonly tokens: TokenIssuer;
   readonly authorizeAll: boolean;
   /** False once the server is ending. */
   ready(): boolean;
@@ -32,9 +34,9 @@ const MAX_BODY_BYTES = 3 * 1024 * 1024;
 const FAULTS_PATH = '/embedded/faults';
 
 export async function handle(context: ApiContext, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
-  const user = authenticate(incoming);
   try {
     context.storage.catchUp();
+    const user = authenticate(incoming, context.tokens);
     const request = parseRequest(incoming.method ?? 'GET', incoming.url ?? '/');
     context.audit.record(incoming, user ?? ANONYMOUS, request, response);
     const fault =
@@ -125,6 +127,7 @@ async function answerResource(
     case 'create': {
       const body = await readJson(incoming);
       if (subresource === 'binding') return send(response, 201, registry.bind(request, body));
+      if (subresource === 'token') return send(response, 201, requestToken(context, user, request, body));
       if (subresource === 'eviction') return send(response, 201, evict(context, user, request, body));
       if (name !== '') throw methodNotAllowed();
       admit(body);
@@ -153,6 +156,21 @@ async function answerResource(
       return send(response, 200, listOf(request, items, { resourceVersion: String(storage.revision) }));
     }
   }
+}
+
+function requestToken(context: ApiContext, user: User, request: ResourceRequest, body: unknown): object {
+  const refusal = restrictTokenRequest(user, request, body, (namespace, name) => {
+    const pod = context.state.pod(namespace, name);
+    if (pod === undefined) return undefined;
+    const sources = (pod.spec.volumes ?? []).flatMap((volume) => volume.projected?.sources ?? []);
+    const audiences = sources.flatMap(({ serviceAccountToken }) =>
+      serviceAccountToken === undefined ? [] : [serviceAccountToken.audience ?? ''],
+    );
+    return { node: pod.spec.nodeName ?? '', account: pod.spec.serviceAccountName ?? 'default', audiences };
+  });
+  if (refusal !== undefined) throw refusal;
+  const { resource, namespace, name } = request;
+  return context.tokens.issue(request, context.registry.get(resource, namespace, name), body);
 }
 
 function evict(context: ApiContext, user: User, request: ResourceRequest, body: unknown): object {

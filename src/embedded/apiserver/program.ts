@@ -9,11 +9,12 @@ import type { ClusterState } from './authorize.ts';
 import { createNamespaces } from './bootstrap.ts';
 import { Faults } from './faults.ts';
 import { durationFlag, type FlagSpec, parseFlags, portFlag, requireFlag, UsageError } from './flags.ts';
-import { asPod } from './objects.ts';
+import { asPod, isMap } from './objects.ts';
 import { Registry } from './registry.ts';
 import { resourceNamed } from './resources.ts';
 import { startServer } from './server.ts';
 import { Storage } from './storage.ts';
+import { createTokenIssuer } from './tokens.ts';
 import { WatchCache } from './watch-cache.ts';
 
 const FLAGS: FlagSpec = {
@@ -87,11 +88,13 @@ export async function kubeApiserver(argv: readonly string[]): Promise<void> {
   const storage = new Storage(directory);
   const registry = new Registry(storage, Date.now);
   createNamespaces(registry);
+  const state = clusterState(registry, storage);
   const context = {
     storage,
     registry,
+    tokens: createTokenIssuer(directory, Date.now, (namespace, name) => state.pod(namespace, name)?.metadata.uid),
     cache: new WatchCache(storage, Number(flags.value('watch-cache-size'))),
-    state: clusterState(registry, storage),
+    state,
     faults: new Faults(directory),
     audit: openAuditLog(flags.value('audit-log-path')),
     timing,
@@ -133,5 +136,10 @@ function clusterState(registry: Registry, storage: Storage): ClusterState {
         .list('pods/')
         .map(asPod)
         .filter((pod) => pod.spec.nodeName === node),
+    claimsOf: (volume) =>
+      storage
+        .list('persistentvolumeclaims/')
+        .filter(({ spec }) => isMap(spec) && spec['volumeName'] === volume)
+        .map(({ metadata }) => ({ namespace: metadata.namespace ?? '', name: metadata.name })),
   };
 }
