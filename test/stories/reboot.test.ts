@@ -16,7 +16,7 @@ afterAll(() => {
 function note(what: string, recovery: Recovery): void {
   const { powerOnToReady, lockToManifests, powerOnToStable, outages } = recovery;
   figures.push(
-    `${what}: power on → ready ${powerOnToReady} ms, lock → manifests ${lockToManifests} ms (≤ 300), stable ${powerOnToStable} ms, later outages ${outages.join(', ') || 'none'} ms`,
+    `${what}: power on → ready ${powerOnToReady} ms, lock → manifests ${lockToManifests === undefined ? 'in place before' : `${lockToManifests} ms`} (≤ 300), stable ${powerOnToStable} ms, later outages ${outages.join(', ') || 'none'} ms`,
   );
 }
 

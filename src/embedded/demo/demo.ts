@@ -89,7 +89,7 @@ async function play(show: Show, scene: Scene): Promise<Figures> {
 
 function summary(show: Show, { rotation, shared, exclusive, deleted }: Figures, total: number): void {
   const recovery = ({ powerOnToReady, lockToManifests, powerOnToStable, outages }: Recovery) =>
-    `ready ${ms(powerOnToReady)} after power on, manifests ${ms(lockToManifests)} after the lock, stable after ${ms(powerOnToStable)}, later outages: ${outages.length === 0 ? 'none' : outages.map(ms).join(', ')}`;
+    `ready ${ms(powerOnToReady)} after power on, manifests ${lockToManifests === undefined ? 'before the lock' : `${ms(lockToManifests)} after the lock`}, stable after ${ms(powerOnToStable)}, later outages: ${outages.length === 0 ? 'none' : outages.map(ms).join(', ')}`;
   show.heading('The control plane came back every time.');
   show.plain(`  power cut, shared port      ${recovery(shared)}`);
   show.plain(`  power cut, exclusive port   ${recovery(exclusive)}`);

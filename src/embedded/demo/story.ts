@@ -4,6 +4,9 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { StoredWorkload } from '../../checkpoint/model.ts';
+import { generationPath, workloadPath } from '../../checkpoint/store/paths.ts';
+import { type IndexCache, readStore } from '../../checkpoint/store/read.ts';
 import { bootstrap } from '../node/bootstrap.ts';
 import type { EmbeddedNode } from '../node/node.ts';
 import { outagesBetween } from '../node/readyz.ts';
@@ -21,8 +24,8 @@ export interface Percentiles {
 
 export interface Recovery {
   readonly powerOnToReady: number;
-  /** From the daemon's lock to the last of the manifests. */
-  readonly lockToManifests: number;
+  /** From the daemon's lock to the last of the manifests; undefined where they were in place before. */
+  readonly lockToManifests: number | undefined;
   /** Until every copy has left and every parent runs. */
   readonly powerOnToStable: number;
   /** Outages after the first /readyz, each with its length. */
@@ -35,7 +38,10 @@ export async function install(node: EmbeddedNode): Promise<void> {
   await bootstrap(node);
   await node.waitFor(
     'a proven copy of every workload',
-    async () => (await Promise.all([...OTHERS, 'pod-checkpointer'].map((name) => pointer(node, name, 'proven')))).every(Boolean),
+    async () =>
+      (await Promise.all([...OTHERS, 'pod-checkpointer'].map((name) => storedOf(node, name)))).every(
+        (stored) => stored?.proven !== undefined,
+      ),
     60_000,
   );
 }
@@ -84,7 +90,8 @@ export async function cutPower(node: EmbeddedNode, log: DaemonLog): Promise<Reco
   const outages = outagesBetween(node.readyz.transitions(), ready, stable).map(({ from, to }) => (to ?? stable) - from);
   return {
     powerOnToReady: ready - powerOn,
-    lockToManifests: Math.max(0, ...activations.map(({ at }) => at)) - (leading?.at ?? Number.NaN),
+    lockToManifests:
+      leading === undefined || activations.length === 0 ? undefined : Math.max(...activations.map(({ at }) => at)) - leading.at,
     powerOnToStable: stable - powerOn,
     outages,
   };
@@ -148,19 +155,19 @@ interface PodList {
   }[];
 }
 
-function workloadDir(node: EmbeddedNode, name: string): string {
-  return join(node.layout.checkpointDir, 'workloads', `${NAMESPACE}.ds.${name}`);
+const indexes: IndexCache = new Map();
+
+async function storedOf(node: EmbeddedNode, name: string): Promise<StoredWorkload | undefined> {
+  const { workloads } = await readStore(node.layout.checkpointDir, indexes);
+  return [...workloads.values()].find(({ workload }) => workload.name === name)?.stored;
 }
 
-async function pointer(node: EmbeddedNode, name: string, which: 'proven' | 'newest'): Promise<string | undefined> {
-  return (await readFile(join(workloadDir(node, name), which), 'utf8').catch(() => undefined))?.split(' ')[0];
-}
-
+/** Content of a file in the newest generation. */
 async function newestFile(node: EmbeddedNode, name: string, path: string): Promise<string | undefined> {
-  const generation = await pointer(node, name, 'newest');
-  return generation === undefined
-    ? undefined
-    : readFile(join(workloadDir(node, name), 'generations', generation, 'files', path), 'utf8').catch(() => undefined);
+  const { layout } = node;
+  const newest = (await storedOf(node, name))?.newest;
+  const workload = workloadPath(layout.checkpointDir, { namespace: NAMESPACE, group: 'apps', kind: 'DaemonSet', name });
+  return newest === undefined ? undefined : readFile(join(generationPath(workload, newest), 'files', path), 'utf8').catch(() => undefined);
 }
 
 export function percentiles(values: readonly number[]): Percentiles {
