@@ -2,6 +2,9 @@
 import { Command, CommanderError, type Option } from 'commander';
 import { InputError } from './commands/input-error.ts';
 import { inspectCommand } from './commands/inspect.ts';
+import { installHostCommand, uninstallHostCommand } from './commands/install-host.ts';
+import { kubeletGuardCommand } from './commands/kubelet-guard.ts';
+import { kubeletLockCommand } from './commands/kubelet-lock.ts';
 import { recoverCommand } from './commands/recover.ts';
 import { runCommand } from './commands/run.ts';
 import { VERSION } from './version.ts';
@@ -16,6 +19,10 @@ function program(): Command {
     .addCommand(runCommand())
     .addCommand(inspectCommand())
     .addCommand(recoverCommand())
+    .addCommand(kubeletLockCommand())
+    .addCommand(kubeletGuardCommand())
+    .addCommand(installHostCommand())
+    .addCommand(uninstallHostCommand())
     .showHelpAfterError(false);
 }
 
@@ -60,7 +67,9 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 function isBadInput(error: unknown): error is Error {
-  return error instanceof InputError || (error instanceof Error && (error.name === 'KubeconfigError' || error.name === 'FormatError'));
+  return (
+    error instanceof InputError || (error instanceof Error && ['KubeconfigError', 'FormatError', 'ForeignFileError'].includes(error.name))
+  );
 }
 
 // Not left to end by itself: a name that is still being resolved must not hold up a boot. Output to pipes, files and terminals is synchronous. No

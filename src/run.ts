@@ -20,6 +20,7 @@ import { createApiSource } from './sources/api/source.ts';
 import { readBootId } from './sources/boot.ts';
 import { createRuntimeSource } from './sources/cri/source.ts';
 import { createDiskSource } from './sources/disk.ts';
+import { createKubeletLockSource } from './sources/kubelet-lock.ts';
 import { observe } from './sources/observe.ts';
 import type { RuntimeSnapshot, RuntimeSource } from './sources/snapshots.ts';
 import { watchFiles } from './sources/watch-files.ts';
@@ -90,6 +91,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
     log,
   });
   const watching = watchFiles([podManifestPath, dirname(options.kubeconfig)], wake.wake, log);
+  const kubelet = createKubeletLockSource(options.kubeletLockFile);
   const disk = createDiskSource(checkpointDir, podManifestPath);
   const copier = createCopier(copyPolicy(options));
   const self = options.self as WorkloadKey | undefined;
@@ -115,8 +117,8 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
       policy: { ...options, reissueAfter: 20_000 },
       clock: () => performance.now(),
       observe: async () => {
-        const [listed, read] = await Promise.all([listWithin(runtime, RUNTIME_PATIENCE, wake.wake), disk.read()]);
-        return observe({ now: performance.now(), bootId, api: api.snapshot(), runtime: listed, disk: read, self }, copier);
+        const [listed, read, lock] = await Promise.all([listWithin(runtime, RUNTIME_PATIENCE, wake.wake), disk.read(), kubelet.read()]);
+        return observe({ now: performance.now(), bootId, api: api.snapshot(), runtime: listed, disk: read, kubelet: lock, self }, copier);
       },
       wake,
       pace: { quiet: () => (runtime.sendsEvents ? QUIET.withEvents : QUIET.withoutEvents), flux: FLUX },

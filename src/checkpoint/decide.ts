@@ -3,6 +3,7 @@
  * the observation. It only arranges the rules; each rule has a module of its own:
  *
  *     0  runtime unknown: start nothing, stop nothing          here
+ *        no kubelet, or another one: take nothing away         recovery/kubelet.ts
  *     1  save, prove                                           checkpoint/save.ts
  *     2  activate                                              recovery/activation.ts
  *     4  yield, trial                                          recovery/yield.ts
@@ -10,6 +11,7 @@
  *     7  self                                                  recovery/self.ts
  */
 import { activate } from '../recovery/activation.ts';
+import { type Away, kubeletAway, unlessAway } from '../recovery/kubelet.ts';
 import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { self } from '../recovery/self.ts';
 import { forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
@@ -54,7 +56,9 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
   }
   const yielding = observation.runtime.state === 'ok' ? nextToYield(cases) : undefined;
 
-  const verdicts = [...cases].map(([key, given]) => [key, rules({ ...given, mayYield: key === yielding }, key, cases)] as const);
+  const away = kubeletAway(observation, memory.kubelet);
+
+  const verdicts = [...cases].map(([key, given]) => [key, rules({ ...given, mayYield: key === yielding }, key, cases, away)] as const);
   const actions = verdicts.flatMap(([, verdict]) => verdict.actions ?? []);
   return {
     memory: {
@@ -77,9 +81,9 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
 }
 
 /** Saving goes on whatever the others say; of them the first that applies decides. */
-function rules(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>): Verdict {
+function rules(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>, away: Away | undefined): Verdict {
   const saving = save(given);
-  const running = runningRule(given, key, cases);
+  const running = unlessAway(runningRule(given, key, cases), away);
   const forgetting = given.observation.self === key ? [] : forgetExits(given);
   if (running === undefined) return saving;
   return { ...running, actions: [...(running.actions ?? []), ...forgetting, ...(saving.actions ?? [])], ...wake(running, saving) };

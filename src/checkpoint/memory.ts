@@ -2,6 +2,7 @@
  * What `decide` remembers between two observations: since when something has held. Timers only, all on the monotonic clock and all lost when the
  * daemon ends, which only ever makes it wait longer. What must outlive the daemon is in the store.
  */
+import { rememberKubelet } from '../recovery/kubelet.ts';
 import type { Digest, Millis, Observation, WorkloadObservation } from './model.ts';
 import type { WorkloadKey } from './workload.ts';
 
@@ -26,8 +27,17 @@ export interface WorkloadMemory {
   readonly failedTrials?: { readonly count: number; readonly retryAt: Millis };
 }
 
+export interface KubeletMemory {
+  /** Holder and waiters, as one text to compare; undefined while nobody held the lock. */
+  readonly seen: string | undefined;
+  /** Since when it has been this one; undefined for the first that was seen, which may have held it for long. */
+  readonly since: Millis | undefined;
+}
+
 export interface Memory {
   readonly apiUnreachableSince?: Millis;
+  /** Who held the kubelet's lock when that was last known. */
+  readonly kubelet?: KubeletMemory;
   readonly workloads: ReadonlyMap<WorkloadKey, WorkloadMemory>;
 }
 
@@ -39,7 +49,12 @@ export function remember(memory: Memory, observation: Observation): Memory {
   const workloads = new Map<WorkloadKey, WorkloadMemory>();
   for (const [key, workload] of observation.workloads)
     workloads.set(key, rememberWorkload(memory.workloads.get(key) ?? {}, workload, observation));
-  return api.state === 'unreachable' ? { apiUnreachableSince: memory.apiUnreachableSince ?? now, workloads } : { workloads };
+  const kubelet = rememberKubelet(memory.kubelet, observation.kubelet, now);
+  return {
+    ...(api.state === 'unreachable' ? { apiUnreachableSince: memory.apiUnreachableSince ?? now } : {}),
+    ...(kubelet === undefined ? {} : { kubelet }),
+    workloads,
+  };
 }
 
 function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation, { now, api, runtime }: Observation): WorkloadMemory {

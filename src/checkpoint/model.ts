@@ -125,6 +125,12 @@ export interface WorkloadObservation {
   readonly active: readonly ActiveManifest[];
 }
 
+/** Who holds the kubelet's own lock file. `unknown`: it has none, or its holder cannot be seen from here; then nothing depends on it. */
+export type KubeletState =
+  | { readonly state: 'held'; readonly pid: number; readonly waiting: readonly number[] }
+  | { readonly state: 'free' }
+  | { readonly state: 'unknown'; readonly detail: string };
+
 export interface Observation {
   readonly now: Millis;
   readonly bootId: string;
@@ -132,6 +138,7 @@ export interface Observation {
   readonly settledBootId: string | undefined;
   readonly api: ApiState;
   readonly runtime: { readonly state: 'ok' } | { readonly state: 'unknown'; readonly detail: string };
+  readonly kubelet: KubeletState;
   /** The store or the static pod directory could not be read: nothing is decided about any workload. */
   readonly disk: { readonly state: 'ok' } | { readonly state: 'unknown'; readonly detail: string };
   /** The checkpointer's own workload, where it runs as a pod. */

@@ -6,6 +6,8 @@ import type { Action, Millis, Observation, Policy, WorkloadObservation } from '.
 export type Reason =
   /** Rule 0: the container runtime did not answer; nothing is started or stopped. */
   | 'RuntimeUnknown'
+  /** No kubelet holds its lock, or it changes hands: nothing is yielded or retired. */
+  | 'KubeletAway'
   /** The API server has not answered yet since the daemon started. */
   | 'ApiUnknown'
   /** The parent runs and a proven copy of what it is lies in the store. */

@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
+import { kubeletLockFileFlag } from './host-options.ts';
 import { InputError } from './input-error.ts';
 import { addStoreFlags, count, durationFlag, flag } from './options.ts';
 
@@ -23,6 +24,7 @@ export interface RunOptions {
   readonly stopGracePeriod: number;
   readonly secretEnv: 'refuse' | 'inline';
   readonly kubernetesService?: string;
+  readonly kubeletLockFile?: string;
   readonly bootIdFile: string;
   readonly self?: string;
   readonly v: number;
@@ -41,6 +43,7 @@ export function runCommand(): Command {
         '/run/lock/pod-checkpointer.lock',
       ),
     )
+    .addOption(kubeletLockFileFlag())
     .addOption(
       flag('--container-runtime-endpoint <endpoint>', 'CRI socket of the container runtime').default(
         'unix:///run/containerd/containerd.sock',

@@ -59,6 +59,7 @@ export function planRecovery({ bootId, api, runtime, disk, byHand }: Seen): Reco
       },
       runtime,
       disk,
+      kubelet: { state: 'unknown', detail: 'of no matter for what is started' },
       self: undefined,
     },
     () => ({ kind: 'waiting', objects: [] }),

@@ -4,6 +4,7 @@ import { ACTIVATION, CHECKPOINT, CONFIG_SOURCE, GENERATION, WORKLOAD } from '../
 import type {
   CopyOutcome,
   CopyPod,
+  KubeletState,
   Millis,
   Observation,
   Parent,
@@ -22,6 +23,7 @@ export interface Snapshots {
   readonly api: ApiSnapshot;
   readonly runtime: RuntimeSnapshot;
   readonly disk: DiskSnapshot;
+  readonly kubelet: KubeletState;
   /** The daemon's own workload, where it runs as one. */
   readonly self: WorkloadKey | undefined;
 }
@@ -29,11 +31,12 @@ export interface Snapshots {
 export type Copier = (pod: V1Pod, api: ApiSnapshot) => CopyOutcome;
 
 export function observe(given: Snapshots, copier: Copier): Observation {
-  const { now, bootId, api, runtime, disk, self } = given;
+  const { now, bootId, api, runtime, disk, self, kubelet } = given;
   const base = {
     now,
     bootId,
     api: api.state,
+    kubelet,
     runtime: runtime.state === 'ok' ? runtime : { state: runtime.state, detail: runtime.detail },
   } as const;
   if (disk.state === 'unknown') return { ...base, settledBootId: undefined, disk, self, absences: api.absences, workloads: new Map() };

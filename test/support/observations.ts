@@ -105,6 +105,7 @@ export function observation(workloads: readonly WorkloadObservation[], more: Par
     settledBootId: 'boot-1',
     api: { state: 'ok' },
     runtime: { state: 'ok' },
+    kubelet: { state: 'unknown', detail: 'no --kubelet-lock-file' },
     disk: { state: 'ok' },
     self: undefined,
     absences: new Map<string, Absence>(),

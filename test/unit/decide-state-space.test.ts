@@ -47,6 +47,8 @@ const DIMENSIONS = {
     'unmarked',
   ],
   runtime: ['ok', 'unknown'],
+  // Who holds the kubelet's lock.
+  kubelet: ['held', 'free'],
   boot: ['settled', 'cold'],
   pods: ['none', 'sandbox', 'created', 'running', 'ended'],
   stored: ['none', 'unproven', 'proven', 'newerThanProven'],
@@ -75,8 +77,10 @@ function* worlds(): Generator<World> {
   }
 }
 
-/** Worlds that cannot be: an active copy without a generation in the store. */
-const possible = (world: World): boolean => !(world.active && world.stored === 'none');
+/** Worlds that cannot be: an active copy without a generation in the store. That no kubelet is there is crossed with all that it can matter to. */
+const possible = (world: World): boolean =>
+  !(world.active && world.stored === 'none') &&
+  (world.kubelet === 'held' || (world.boot === 'settled' && (world.memory === 'fresh' || world.memory === 'long')));
 const parentPresent = (world: World): boolean => ['same', 'changed', 'provenAgain', 'refused', 'waiting', 'notReady'].includes(world.api);
 const parentAbsent = (world: World): boolean => world.api.startsWith('absent') || world.api === 'unmarked';
 const apiOk = (world: World): boolean => !['unknown', 'unreachable', 'denied'].includes(world.api);
@@ -123,6 +127,7 @@ function build(world: World): { memory: ReturnType<typeof memoryOf>; seen: Obser
     memory: { workloads: memory, ...(world.memory === 'fresh' ? {} : { apiUnreachableSince: 0 }) },
     seen: observation(world.leaving ? [seen, own] : [seen], {
       api: apiState(world),
+      kubelet: world.kubelet === 'held' ? { state: 'held', pid: 1, waiting: [] } : { state: 'free' },
       runtime: world.runtime === 'ok' ? { state: 'ok' } : { state: 'unknown', detail: 'socket missing' },
       settledBootId: world.boot === 'cold' ? 'boot-0' : 'boot-1',
       absences,
@@ -183,8 +188,15 @@ function expectedSave(world: World): Expected {
   return { reason: 'Protected', actions: ['prove 2'] };
 }
 
-/** Rules 0, 2, 4, 6: the first that applies. */
+/** Without a kubelet nothing is taken away. */
 function expectedRunning(world: World): Expected | undefined {
+  const expected = expectedWithKubelet(world);
+  const takes = expected?.actions.some((action) => ['deactivate', 'makeRoom', 'retire'].includes(action)) === true;
+  return world.kubelet === 'free' && takes ? { reason: 'KubeletAway', actions: [] } : expected;
+}
+
+/** Rules 0, 2, 4, 6: the first that applies. */
+function expectedWithKubelet(world: World): Expected | undefined {
   const long = world.memory !== 'fresh';
   const proven = world.stored === 'newerThanProven' ? 1 : world.stored === 'proven' ? 2 : undefined;
   const candidate = proven ?? (world.stored === 'unproven' ? 2 : undefined);
@@ -274,6 +286,7 @@ describe('decide, over its whole state space', () => {
   it('reaches every reason that one workload which is not the checkpointer can have', () => {
     const all: Reason[] = [
       'RuntimeUnknown',
+      'KubeletAway',
       'ApiUnknown',
       'Protected',
       'Saved',
@@ -310,6 +323,7 @@ function invariants(world: World, seen: Observation, actions: readonly Action[],
   if (seen.api.state !== 'ok')
     for (const kind of ['deactivate', 'retire', 'makeRoom', 'confirmAbsence', 'save', 'prove', 'repoint'])
       expect(kinds, context).not.toContain(kind);
+  if (world.kubelet === 'free') for (const kind of ['deactivate', 'makeRoom', 'retire']) expect(kinds, context).not.toContain(kind);
   if (world.active && world.servesApi && parentAbsent(world)) expect(kinds, context).not.toContain('makeRoom');
   if (kinds.includes('retire')) expect(world.active, context).toBe(false);
   // Never both in one step: the kubelet would see one pod leave and another come in an order of its own.
@@ -321,6 +335,7 @@ describe('decide, over several workloads', () => {
     const world: World = {
       api: 'same',
       runtime: 'ok',
+      kubelet: 'held',
       boot: 'settled',
       pods: 'created',
       stored: 'proven',

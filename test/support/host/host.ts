@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
-import { generationPath, workloadPath } from '../../../src/checkpoint/store/paths.ts';
-import { readIndexSha256 } from '../../../src/checkpoint/store/read.ts';
-import { pointAt, prepareStore, saveGeneration } from '../../../src/checkpoint/store/write.ts';
-import type { Workload } from '../../../src/checkpoint/workload.ts';
+import { act, type Effects } from '../../../src/act.ts';
+import { prepareStore } from '../../../src/checkpoint/store/layout.ts';
+import { readStore } from '../../../src/checkpoint/store/read.ts';
+import { type Workload, workloadKey } from '../../../src/checkpoint/workload.ts';
 import { container, copyOf, markedPod, NAMESPACE, secret } from '../marked-pods.ts';
 
 const CLI = fileURLToPath(new URL('../../../src/cli.ts', import.meta.url));
@@ -39,6 +39,16 @@ export async function testHost(base = tmpdir()): Promise<Host> {
   const [store, manifests, bootIdFile, lockFile] = [at('store'), at('manifests'), at('boot_id'), at('pod-checkpointer.lock')];
   await mkdir(manifests);
   await prepareStore(store);
+  const no = () => Promise.reject(new Error('a disk alone has neither API server nor runtime'));
+  const effects: Effects = {
+    checkpointDir: store,
+    podManifestPath: manifests,
+    wallClock: Date.now,
+    stopGraceSeconds: 0,
+    transaction: (change) => change(),
+    api: { confirmAbsence: no },
+    runtime: { stopContainer: no, removeContainer: no },
+  };
   const host: Host = {
     dir,
     store,
@@ -59,9 +69,10 @@ export async function testHost(base = tmpdir()): Promise<Host> {
       );
       const copy = copyOf(pod, { 'Secret/keys': secret({ 'tls.key': `key of ${name}`, 'tls.crt': `certificate of ${name}` }) });
       const parent = { name: `${name}-x7k2f`, uid: `pod-${name}` };
-      const number = await saveGeneration(store, workload, copy, { parent, createdAt: new Date(0).toISOString() });
-      await pointAt(store, workload, 'proven', number, await readIndexSha256(generationPath(workloadPath(store, workload), number)));
-      return number;
+      await act({ kind: 'save', workload, copy, parent }, effects);
+      const generation = (await readStore(store)).workloads.get(workloadKey(workload))?.stored.newest ?? 0;
+      await act({ kind: 'prove', workload, generation }, effects);
+      return generation;
     },
     active: async () => (await readdir(manifests)).sort(),
     flags: () => [

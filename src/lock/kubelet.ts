@@ -1,0 +1,94 @@
+/**
+ * The kubelet's own `--lock-file`, read only. A kubelet holds an exclusive flock(2) on it and, with `--exit-on-lock-contention`, exits as soon as anybody
+ * opens the file (inotify IN_OPEN) or removes it (IN_DELETE_SELF). So nothing here opens it: its inode comes from stat(2), who holds it from /proc/locks.
+ * Contending on purpose is `checkpointer kubelet-lock contend`, and nothing else.
+ *
+ * /proc/locks shows only holders that the reader's PID namespace can see (fs/locks.c, locks_show). In a pod without `hostPID: true` a held lock looks
+ * like a free one, and therefore counts as unknown.
+ */
+import { readFile, stat } from 'node:fs/promises';
+import { isErrno } from '../platform/durable.ts';
+
+export interface LockHolder {
+  /** Of the process that called flock(2); it may have ended and left the lock with one that inherited the descriptor. */
+  readonly pid: number;
+  /** Its command line; undefined where the process has ended or cannot be seen. */
+  readonly command: string | undefined;
+}
+
+export type KubeletLock =
+  | { readonly state: 'held'; readonly holder: LockHolder; readonly waiters: readonly LockHolder[] }
+  /** Nobody holds it; `missing`: there is no such file, because no kubelet has made it in this boot. */
+  | { readonly state: 'free'; readonly missing: boolean }
+  | { readonly state: 'unknown'; readonly detail: string };
+
+export interface ReadOptions {
+  readonly path: string;
+  /** The kubelet runs in this PID namespace although it is not the machine's first one: a node that is itself a container. */
+  readonly samePidNamespace?: boolean;
+  /** Where /proc is; in tests. */
+  readonly proc?: string;
+}
+
+/** Inode number of the machine's first PID namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO). */
+const FIRST_PID_NAMESPACE = 0xeffffffcn;
+
+/** Never throws for what it finds: what cannot be read is `unknown`, with the reason. Does not open the file. */
+export async function readKubeletLock({ path, samePidNamespace = false, proc = '/proc' }: ReadOptions): Promise<KubeletLock> {
+  try {
+    const file = await stat(path, { bigint: true });
+    if (!file.isFile()) return { state: 'unknown', detail: `${path} is not a regular file` };
+    const { holder, waiters } = locksOn(await readFile(`${proc}/locks`, 'utf8'), deviceOf(file.dev), file.ino);
+    if (holder !== undefined)
+      return { state: 'held', holder: await describe(holder, proc), waiters: await Promise.all(waiters.map((pid) => describe(pid, proc))) };
+    if (await seesEveryHolder(proc, samePidNamespace)) return { state: 'free', missing: false };
+  } catch (error) {
+    // Without the file there is nothing to hold. (A kubelet may hold one that was removed, but that one exits if it contends at all.)
+    if (isErrno(error, 'ENOENT') && (await parentIsThere(path))) return { state: 'free', missing: true };
+    return { state: 'unknown', detail: `${path}: ${error instanceof Error ? error.message : String(error)}` };
+  }
+  return {
+    state: 'unknown',
+    detail: `${path}: a kubelet outside this PID namespace would not be shown in /proc/locks; run on the host, or in a pod with hostPID: true`,
+  };
+}
+
+async function seesEveryHolder(proc: string, samePidNamespace: boolean): Promise<boolean> {
+  return samePidNamespace || (await stat(`${proc}/self/ns/pid`, { bigint: true })).ino === FIRST_PID_NAMESPACE;
+}
+
+async function parentIsThere(path: string): Promise<boolean> {
+  const parent = await stat(path.slice(0, path.lastIndexOf('/') + 1) || '.').catch(() => undefined);
+  return parent?.isDirectory() === true;
+}
+
+/**
+ * Whose locks of the kind flock(2) are on this file. A line of /proc/locks, and one of who waits for the lock above it:
+ *
+ *     8: FLOCK  ADVISORY  WRITE 8590 00:1c:13 0 EOF
+ *     8: -> FLOCK  ADVISORY  WRITE 9351 00:1c:13 0 EOF
+ */
+export function locksOn(locks: string, device: string, inode: bigint): { holder: number | undefined; waiters: number[] } {
+  let holder: number | undefined;
+  const waiters: number[] = [];
+  for (const line of locks.split('\n')) {
+    const match = /^\d+: *(-> )?FLOCK +\S+ +\S+ +(-?\d+) ([0-9a-f]+:[0-9a-f]+):(\d+) /.exec(line);
+    if (match === null || match[3] !== device || BigInt(match[4] ?? 0) !== inode) continue;
+    if (match[1] === undefined) holder = Number(match[2]);
+    else waiters.push(Number(match[2]));
+  }
+  return { holder, waiters };
+}
+
+/** As /proc/locks prints a device: `%02x:%02x` of major and minor (Linux' new encoding of dev_t, as stat(2) gives it). */
+export function deviceOf(dev: bigint): string {
+  const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
+  const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn & 0xffffffffn);
+  return `${major.toString(16).padStart(2, '0')}:${minor.toString(16).padStart(2, '0')}`;
+}
+
+async function describe(pid: number, proc: string): Promise<LockHolder> {
+  const command = await readFile(`${proc}/${pid}/cmdline`, 'utf8').catch(() => '');
+  const words = command.split('\0').filter((word) => word !== '');
+  return { pid, command: words.length === 0 ? undefined : words.join(' ') };
+}
