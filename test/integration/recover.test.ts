@@ -4,6 +4,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { encodeFormatLine } from '../../src/checkpoint/store/format.ts';
 import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.ts';
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import { settleBoot } from '../../src/checkpoint/store/write.ts';
@@ -107,7 +108,7 @@ describe('recover --boot', () => {
   test('a node without a store has nothing to recover; one that cannot be read fails', async () => {
     const { code, out } = await checkpointer('recover', '--boot', `--checkpoint-dir=${host.dir}/none`);
     expect([code, out]).toEqual([0, expect.stringContaining('nothing to recover')]);
-    await writeFile(join(host.store, 'format'), 'pod-checkpointer store 99\n');
+    await writeFile(join(host.store, 'format'), encodeFormatLine(99));
     const newer = await boot();
     expect([newer.code, newer.err]).toEqual([1, expect.stringContaining('format 99')]);
   });

@@ -1,0 +1,199 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { deviceOf, locksOn, readKubeletLock } from '../../src/lock/kubelet.ts';
+import { createKubeletLockSource } from '../../src/sources/kubelet-lock.ts';
+import { checkpointer } from '../support/host/host.ts';
+import { watchOpens } from '../support/host/inotify.ts';
+import { skipLoudly } from '../support/skip.ts';
+import { until } from '../support/until.ts';
+
+const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
+let dir: string;
+let path: string;
+let children: ChildProcess[];
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'kubelet-lock-'));
+  path = join(dir, 'kubelet.lock');
+  children = [];
+});
+afterEach(async () => {
+  for (const child of children) {
+    child.kill('SIGKILL');
+    child.stdin?.destroy();
+  }
+  await rm(dir, { recursive: true });
+});
+
+/** This machine's first PID namespace is not that of every test machine. */
+const read = () => readKubeletLock({ path, samePidNamespace: true });
+const command = (...argv: string[]) => checkpointer('kubelet-lock', ...argv, `--kubelet-lock-file=${path}`);
+const seeing = (...argv: string[]) => command(...argv, '--same-pid-namespace');
+
+/** A process that takes the lock as a kubelet does and keeps it, being the one that /proc/locks names: perl has flock(2). */
+async function kubelet(): Promise<ChildProcess> {
+  const script = 'open(my $f, "+>>", $ARGV[0]) or die; flock($f, 2) or die; $| = 1; print "held\\n"; <STDIN>;';
+  const child = spawn('perl', ['-e', script, path], { stdio: ['pipe', 'pipe', 'inherit'] });
+  children.push(child);
+  return child;
+}
+async function holding(): Promise<ChildProcess> {
+  const child = await kubelet();
+  await once(child.stdout ?? child, 'data');
+  return child;
+}
+
+describe('the state of the kubelet lock', () => {
+  test('is free without a file, free with one that nobody holds, held with its holder and who waits', async () => {
+    expect(await read()).toEqual({ state: 'free', missing: true });
+    await writeFile(path, '');
+    expect(await read()).toEqual({ state: 'free', missing: false });
+    const holder = await holding();
+    const waiter = await kubelet();
+    const lock = await until(async () => {
+      const now = await read();
+      return now.state === 'held' && now.waiters.length === 1 ? now : undefined;
+    });
+    expect(lock).toMatchObject({ holder: { pid: holder.pid }, waiters: [{ pid: waiter.pid }] });
+    expect(lock.holder.command).toContain('perl');
+    holder.kill('SIGKILL');
+    await until(async () => {
+      const now = await read();
+      return now.state === 'held' && now.holder.pid === waiter.pid;
+    });
+    waiter.kill('SIGKILL');
+    await until(async () => (await read()).state === 'free');
+  });
+
+  test('is unknown for a directory in its place, and where the directory of the file is missing', async () => {
+    await mkdir(path);
+    expect(await read()).toMatchObject({ state: 'unknown', detail: expect.stringContaining('not a regular file') });
+    expect(await readKubeletLock({ path: join(dir, 'missing', 'lock'), samePidNamespace: true })).toMatchObject({ state: 'unknown' });
+  });
+
+  test('only locks of flock(2) on this very file count', async () => {
+    const locks = [
+      '1: OFDLCK ADVISORY  WRITE -1 fe:00:7 0 EOF',
+      '2: POSIX  ADVISORY  WRITE 11 fe:00:7 0 EOF',
+      '3: FLOCK  ADVISORY  WRITE 12 fe:01:7 0 EOF',
+      '4: FLOCK  ADVISORY  WRITE 13 fe:00:77 0 EOF',
+      '5: FLOCK  ADVISORY  WRITE 14 fe:00:7 0 EOF',
+      '5: -> FLOCK  ADVISORY  WRITE 15 fe:00:7 0 EOF',
+      '5:  -> FLOCK  ADVISORY  WRITE 16 fe:00:7 0 EOF',
+    ].join('\n');
+    expect(locksOn(locks, 'fe:00', 7n)).toEqual({ holder: 14, waiters: [15, 16] });
+  });
+
+  test.each([
+    [0xfe00n, 'fe:00'],
+    [0x1cn, '00:1c'],
+    // Major 259, minor 300: the bits beyond the first twelve and eight lie above each other.
+    [0x11032cn, '103:12c'],
+  ])('device %d is printed as the kernel prints it', (dev, text) => {
+    expect(deviceOf(dev)).toBe(text);
+  });
+});
+
+const namespaces = spawnSync('unshare', ['--pid', '--fork', '--mount-proc', 'true']).status === 0;
+
+describe.skipIf(skipLoudly('PID namespaces', namespaces ? undefined : 'unshare --pid needs root and util-linux'))(
+  'in a PID namespace',
+  () => {
+    const inside = () =>
+      spawnSync(
+        'unshare',
+        ['--pid', '--fork', '--mount-proc', process.execPath, CLI, 'kubelet-lock', 'status', `--kubelet-lock-file=${path}`],
+        { encoding: 'utf8' },
+      );
+
+    test('a lock that is held outside is not shown, so that one that looks free is unknown; the message says what is needed', async () => {
+      await holding();
+      const { status, stdout } = inside();
+      expect(status).toBe(4);
+      expect(stdout).toContain('hostPID: true');
+    });
+  },
+);
+
+describe('nothing of ours opens the file', () => {
+  test('not the status, not the wait, not the source of the daemon, not the guard; contend does', async () => {
+    await holding();
+    const watched = await watchOpens(path);
+    expect((await seeing('status')).code).toBe(0);
+    expect((await seeing('wait', '--timeout=300ms')).code).toBe(124);
+    await createKubeletLockSource(path).read();
+    const guard = spawn(process.execPath, [CLI, 'kubelet-guard', `--kubelet-lock-file=${path}`, '--same-pid-namespace', '--', 'true'], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    children.push(guard);
+    let log = '';
+    guard.stderr.on('data', (chunk: Buffer) => {
+      log += chunk.toString();
+    });
+    await until(() => log.includes('held by pid'), 10_000);
+    expect(watched.touched()).toBe(false);
+    expect((await command('contend', '--timeout=300ms')).code).toBe(124);
+    await until(() => watched.touched());
+    watched.stop();
+  });
+});
+
+describe('the command', () => {
+  test('status: 0 held, 3 free; and as JSON', async () => {
+    await writeFile(path, '');
+    expect(await seeing('status')).toMatchObject({ code: 3, out: expect.stringContaining('free') });
+    const { pid } = await holding();
+    const { code, out } = await seeing('status', '-o', 'json');
+    expect([code, JSON.parse(out)]).toEqual([
+      0,
+      expect.objectContaining({ version: 1, state: 'held', holder: expect.objectContaining({ pid }) }),
+    ]);
+  });
+
+  test('wait: until it is free', async () => {
+    const holder = await holding();
+    const waiting = seeing('wait', '--timeout=20s');
+    holder.kill('SIGKILL');
+    expect((await waiting).code).toBe(0);
+  });
+
+  test('wait: until it is held', async () => {
+    const waiting = seeing('wait', '--for=held', '--timeout=20s');
+    await holding();
+    expect((await waiting).code).toBe(0);
+  });
+
+  test('contend: takes it when its holder leaves, holds it for as long as asked, and gives it up', async () => {
+    const holder = await holding();
+    const contending = command('contend', '--hold=1500ms', '--timeout=20s');
+    await until(async () => {
+      const lock = await read();
+      return lock.state === 'held' && lock.waiters.length > 0;
+    }, 10_000);
+    holder.kill('SIGKILL');
+    await until(async () => {
+      const lock = await read();
+      return lock.state === 'held' && lock.holder.pid !== holder.pid;
+    });
+    const { code, out } = await contending;
+    expect([code, out]).toEqual([0, `holding ${path}\ngave up ${path}\n`]);
+    expect(await read()).toEqual({ state: 'free', missing: false });
+  });
+
+  test('contend: SIGTERM gives it up, and ends with 0', async () => {
+    const child = spawn(process.execPath, [CLI, 'kubelet-lock', 'contend', `--kubelet-lock-file=${path}`], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    children.push(child);
+    await once(child.stdout, 'data');
+    child.kill('SIGTERM');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+    expect((await stat(path)).isFile()).toBe(true);
+    expect((await read()).state).toBe('free');
+  });
+});
