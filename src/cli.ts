@@ -7,6 +7,7 @@ import { kubeletGuardCommand } from './commands/kubelet-guard.ts';
 import { kubeletLockCommand } from './commands/kubelet-lock.ts';
 import { recoverCommand } from './commands/recover.ts';
 import { runCommand } from './commands/run.ts';
+import { sanitizeCommand } from './commands/sanitize.ts';
 import { VERSION } from './version.ts';
 
 const EXIT_FAILURE = 1;
@@ -18,6 +19,7 @@ function program(): Command {
     .version(VERSION, '-V, --version', 'print the version')
     .addCommand(runCommand())
     .addCommand(inspectCommand())
+    .addCommand(sanitizeCommand())
     .addCommand(recoverCommand())
     .addCommand(kubeletLockCommand())
     .addCommand(kubeletGuardCommand())

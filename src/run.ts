@@ -8,6 +8,7 @@ import { readStore } from './checkpoint/store/read.ts';
 import { readStoredTokens } from './checkpoint/store/tokens.ts';
 import { prepareStore } from './checkpoint/store/write.ts';
 import type { WorkloadKey } from './checkpoint/workload.ts';
+import { parseKubernetesService } from './commands/options.ts';
 import type { RunOptions } from './commands/run.ts';
 import { createCopier } from './copier.ts';
 import { createWake, runDaemon } from './daemon.ts';
@@ -153,8 +154,5 @@ async function listWithin(runtime: RuntimeSource, ms: number, wake: () => void):
 }
 
 function copyPolicy({ secretEnv, kubernetesService }: RunOptions): CopyPolicy {
-  if (kubernetesService === undefined) return { secretEnv };
-  const colon = kubernetesService.lastIndexOf(':');
-  const host = kubernetesService.slice(0, colon).replace(/^\[|\]$/g, '');
-  return { secretEnv, kubernetesService: { host, port: Number(kubernetesService.slice(colon + 1)) } };
+  return { secretEnv, ...(kubernetesService !== undefined && { kubernetesService: parseKubernetesService(kubernetesService) }) };
 }

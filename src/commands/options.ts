@@ -1,6 +1,7 @@
 /** Flags that more than one command has, and the checks of their values. A flag goes before its environment variable, that before the default. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { parseDuration } from '../platform/duration.ts';
+import { InputError } from './input-error.ts';
 
 export const DEFAULT_CHECKPOINT_DIR = '/var/lib/pod-checkpointer';
 export const DEFAULT_POD_MANIFEST_PATH = '/etc/kubernetes/manifests';
@@ -26,6 +27,13 @@ export function durationFlag(flags: string, description: string, byDefault: stri
 export function count(text: string): number {
   if (!/^[0-9]{1,9}$/.test(text)) throw new InvalidArgumentError(`"${text}" is not a whole number.`);
   return Number(text);
+}
+
+/** `10.96.0.1:443`, `[fd00::1]:443`. Throws an InputError for anything else. */
+export function parseKubernetesService(given: string): { readonly host: string; readonly port: number } {
+  const match = /^\[?([0-9A-Za-z:.-]+?)\]?:([0-9]{1,5})$/.exec(given);
+  if (match === null) throw new InputError(`--kubernetes-service ${given}: expected host:port, such as 10.96.0.1:443`);
+  return { host: match[1] ?? '', port: Number(match[2]) };
 }
 
 export function addStoreFlags(command: Command): Command {

@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { kubeletLockFileFlag } from './host-options.ts';
 import { InputError } from './input-error.ts';
-import { addStoreFlags, count, durationFlag, flag } from './options.ts';
+import { addStoreFlags, count, durationFlag, flag, parseKubernetesService } from './options.ts';
 
 export interface RunOptions {
   readonly kubeconfig: string;
@@ -153,9 +153,7 @@ async function checked(options: RunOptions): Promise<string> {
   ] as const) {
     if (!path.startsWith('/')) throw new InputError(`${name} ${path}: expected an absolute path`);
   }
-  if (kubernetesService !== undefined && !/^\[?[0-9A-Za-z:.-]+\]?:[0-9]{1,5}$/.test(kubernetesService)) {
-    throw new InputError(`--kubernetes-service ${kubernetesService}: expected host:port, such as 10.96.0.1:443`);
-  }
+  if (kubernetesService !== undefined) parseKubernetesService(kubernetesService);
   if (self !== undefined && !/^[^/]+\/[^/]+\/[^/]+$/.test(self))
     throw new InputError(`--self ${self}: expected namespace/kind/name, such as kube-system/DaemonSet/pod-checkpointer`);
   await checkEndpoint(options.containerRuntimeEndpoint);

@@ -20,7 +20,7 @@ describe('Secret and ConfigMap volumes', () => {
   it('become a directory of the generation with every key, readable as the API server’s default says', () => {
     const copy = copyWith({ secret: { secretName: 's' } });
     expect(copy.pod.spec?.volumes).toEqual([{ name: 'v', hostPath: { path: '@generation@/files/v', type: 'Directory' } }]);
-    expect(copy.directories).toEqual([{ path: 'v', mode: 0o755, uid: 0, gid: 0 }]);
+    expect(copy.directories).toEqual([{ path: 'v', mode: 0o1777, uid: 0, gid: 0 }]);
     expect(modes(copy)).toEqual({ 'v/binary': '644', 'v/tls.crt': '644', 'v/tls.key': '644' });
     expect(copy.files[0]).toEqual({ path: 'v/binary', bytes: new Uint8Array([0, 255, 10]), mode: 0o644, uid: 0, gid: 0 });
   });
@@ -97,7 +97,7 @@ describe('the group that fsGroup names', () => {
     ];
     const copy = copyWith({ secret: { secretName: 's', items } }, { securityContext: { fsGroup: 65534 } });
     expect(copy.directories).toEqual([
-      { path: 'v', mode: 0o2755, uid: 0, gid: 65534 },
+      { path: 'v', mode: 0o3777, uid: 0, gid: 65534 },
       { path: 'v/a', mode: 0o2755, uid: 0, gid: 65534 },
     ]);
     expect(copy.files.map(({ path, mode, uid, gid }) => [path, mode.toString(8), uid, gid])).toEqual([

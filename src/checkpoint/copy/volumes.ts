@@ -19,7 +19,9 @@ export interface RenderedVolumes {
 /** Volumes that need neither the API server nor a controller (attaching a disk is a controller's work) and stay as they are. */
 const LOCAL = new Set(['hostPath', 'emptyDir', 'nfs', 'image']);
 
-/** The mode of the kubelet's own directories below a volume, where the files of an API volume lie. */
+/** The kubelet makes these volumes as it makes an emptyDir, writable for all (and mounts them read-only); on a disk for ConfigMaps, else in memory. */
+const VOLUME_MODE = { disk: 0o777, memory: 0o1777 };
+/** Directories in them. */
 const DIRECTORY_MODE = 0o755;
 
 const SETGID = 0o2000;
@@ -47,7 +49,7 @@ export function renderVolumes(r: Rendering, containers: readonly V1Container[]):
       const payload = payloadOf(r, volume, field);
       noteInstance(r, volume.name, payload);
       const mountPoints = mountPointsIn(r, volume.name, payload, containers, field);
-      const tree = treeOf(r, volume.name, payload, mountPoints, field);
+      const tree = treeOf(r, volume, payload, mountPoints, field);
       files.push(...tree.files);
       directories.push(...tree.directories);
     }
@@ -126,16 +128,20 @@ interface Tree {
   readonly directories: readonly CopyDirectory[];
 }
 
-function treeOf(r: Rendering, name: string, payload: Payload, mountPoints: ReadonlySet<string>, field: string): Tree {
+function treeOf(r: Rendering, { name, configMap }: V1Volume, payload: Payload, mountPoints: ReadonlySet<string>, field: string): Tree {
   const inside = new Set([...mountPoints, ...[...payload.keys(), ...mountPoints].flatMap(parentsOf)]);
   for (const path of payload.keys()) {
     if (inside.has(path))
       refuse(r, 'PathConflict', field, `${JSON.stringify(path)} would have to be a file and a directory. Give one of them another path.`);
   }
   const group = groupOf(r);
-  const directory = { mode: group === undefined ? DIRECTORY_MODE : DIRECTORY_MODE | 0o550 | SETGID, uid: 0, gid: group ?? 0 };
+  const directoryOf = (mode: number) => ({ mode: group === undefined ? mode : mode | 0o550 | SETGID, uid: 0, gid: group ?? 0 });
+  const directory = directoryOf(DIRECTORY_MODE);
   return {
-    directories: [{ path: name, ...directory }, ...[...inside].map((path) => ({ path: `${name}/${path}`, ...directory }))],
+    directories: [
+      { path: name, ...directoryOf(configMap ? VOLUME_MODE.disk : VOLUME_MODE.memory) },
+      ...[...inside].map((path) => ({ path: `${name}/${path}`, ...directory })),
+    ],
     files: [...payload].map(([path, { bytes, mode, uid = 0 }]) => ({
       path: `${name}/${path}`,
       bytes,
