@@ -92,7 +92,8 @@ export async function readStore(root: string, cache: IndexCache = new Map(), wal
  * says its format, too, and nothing but damage makes a store of ours hold such a line; in a directory without our `workloads` it is somebody else's.
  */
 export async function checkFormat(root: string): Promise<'none' | 'ours' | 'garbled'> {
-  const bytes = await tolerant(formatPath(root), 1024);
+  const ours = (await kindOf(workloadsPath(root))) === 'directory';
+  const bytes = ours ? await tolerant(formatPath(root), 1024) : ((await readRegular(formatPath(root), 1024)) ?? 'absent');
   if (bytes === 'absent') return 'none';
   const line = bytes === 'unreadable' ? ({ state: 'garbled' } as const) : decodeFormatLine(bytes.toString());
   if (line.state === 'format') {
@@ -101,7 +102,7 @@ export async function checkFormat(root: string): Promise<'none' | 'ours' | 'garb
       `${formatPath(root)}: the store has format ${line.format}, this version reads ${FORMAT}; use the version that wrote it or a newer one`,
     );
   }
-  if ((await kindOf(workloadsPath(root))) === 'directory') return 'garbled';
+  if (ours) return 'garbled';
   throw new FormatError(
     `${formatPath(root)}: not the format line of a pod-checkpointer store; point --checkpoint-dir at an empty directory or at the store`,
   );
@@ -245,7 +246,9 @@ async function readActivations(workloadDir: string): Promise<number> {
   const bytes = await tolerant(path, 1024);
   if (bytes === 'absent') return 0;
   const count = bytes === 'unreadable' ? undefined : decodeCounter(bytes.toString());
-  return count ?? Math.max(1_000_000, Math.floor((await lstat(path)).mtimeMs / 1000));
+  if (count !== undefined) return count;
+  const changed = await lstat(path).catch(() => undefined);
+  return Math.max(1_000_000, Math.floor((changed?.mtimeMs ?? Date.now()) / 1000));
 }
 
 async function readSettledBootId(root: string): Promise<string | undefined> {

@@ -9,7 +9,7 @@ import type { Copy } from '../copy-types.ts';
 import { manifestBytes, materialize } from '../materialize.ts';
 import type { GenerationNumber } from '../model.ts';
 import { type Workload, workloadFileName } from '../workload.ts';
-import { asStoreError, StoreError } from './errors.ts';
+import { asStoreError, DamagedError, StoreError } from './errors.ts';
 import {
   encodeCounter,
   encodeIndex,
@@ -20,6 +20,7 @@ import {
   type GenerationIndex,
   isSafePath,
   MANIFEST_LIMIT,
+  type Pointer,
   sha256,
 } from './format.ts';
 import { clear, ensureWorkload } from './layout.ts';
@@ -34,7 +35,7 @@ import {
   quarantinePath,
   workloadPath,
 } from './paths.ts';
-import { generationNumbers, readNewest, readPointer } from './read.ts';
+import { generationNumbers, readIndexSha256, readNewest, readPointer } from './read.ts';
 import { expectSpace } from './space.ts';
 
 export { prepareStore } from './layout.ts';
@@ -201,9 +202,18 @@ export async function pointAt(
   }
   const old = await readPointer(workloadDir, 'proven');
   // In this order: a cut in between leaves the proven one where it is, only named twice.
-  if (before === 'setPrevious' && typeof old === 'object' && old.generation !== generation)
+  if (before === 'setPrevious' && typeof old === 'object' && old.generation !== generation && (await leadsSomewhere(workloadDir, old)))
     await replacePointer(root, workload, 'previous', encodePointer(old));
   await replacePointer(root, workload, 'proven', encodePointer({ generation, indexSha256 }));
+}
+
+/** A damaged pointer must not become another one. */
+async function leadsSomewhere(workloadDir: string, { generation, indexSha256 }: Pointer): Promise<boolean> {
+  const found = await readIndexSha256(generationPath(workloadDir, generation)).catch((error: unknown) => {
+    if (error instanceof DamagedError) return undefined;
+    throw error;
+  });
+  return found === indexSha256;
 }
 
 async function replacePointer(root: string, workload: Workload, name: 'proven' | 'previous' | 'newest', text: string): Promise<void> {
