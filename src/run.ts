@@ -1,5 +1,4 @@
 /** Starts everything that the daemon consists of, in order, and ends it in the reverse order. */
-import { dirname } from 'node:path';
 import type { Logger } from 'pino';
 import type { Effects } from './act.ts';
 import type { CopyPolicy, Token } from './checkpoint/copy-types.ts';
@@ -24,7 +23,7 @@ import { createDiskSource } from './sources/disk.ts';
 import { createKubeletLockSource } from './sources/kubelet-lock.ts';
 import { observe } from './sources/observe.ts';
 import type { RuntimeSnapshot, RuntimeSource } from './sources/snapshots.ts';
-import { watchFiles } from './sources/watch-files.ts';
+import { identityDirectories, watchFiles } from './sources/watch-files.ts';
 import { writeLeader } from './status.ts';
 import { VERSION } from './version.ts';
 
@@ -33,6 +32,8 @@ const RUNTIME_PATIENCE = 1_000;
 /** Without events the runtime is looked at more often. Neither costs an API request. */
 const QUIET = { withEvents: 10_000, withoutEvents: 3_000 };
 const FLUX = 200;
+/** How soon a leader notices that its lock file is not the one that others would lock. */
+const LOCK_CHECK = 500;
 /** SIGTERM ends the daemon within 5 s, whatever hangs. */
 const END_BY = 4_500;
 
@@ -62,12 +63,19 @@ export async function run(options: CheckedOptions): Promise<void> {
     throw error;
   });
   if (lock === undefined) return;
+  const lost = new AbortController();
+  const checking = setInterval(() => {
+    if (!lock.isCurrent()) lost.abort();
+  }, LOCK_CHECK);
   try {
     log.info({ lockFile: options.lockFile }, 'leading');
-    await lead(options, kubeconfig, log, ending.signal);
+    await lead(options, kubeconfig, log, AbortSignal.any([ending.signal, lost.signal]));
   } finally {
-    await lock.release();
+    clearInterval(checking);
+    lock.release();
   }
+  // Ending is the way back: the next start waits for whoever leads by then.
+  if (lost.signal.aborted) throw new Error(`lock file ${options.lockFile} was removed or replaced: another checkpointer may lead now`);
   log.info('ended');
 }
 
@@ -91,7 +99,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
     onEvent: wake.wake,
     log,
   });
-  const watching = watchFiles([podManifestPath, dirname(options.kubeconfig)], wake.wake, log);
+  const watching = watchFiles([podManifestPath, ...identityDirectories(kubeconfig)], wake.wake, log);
   const kubelet = createKubeletLockSource(options.kubeletLockFile);
   const disk = createDiskSource(checkpointDir, podManifestPath);
   const copier = createCopier(copyPolicy(options));

@@ -27,6 +27,8 @@ export interface LeaderLockOptions {
 
 export interface LeaderLock {
   readonly path: string;
+  /** False once the file was removed or replaced: whoever comes next locks another one, and then two lead. */
+  isCurrent(): boolean;
   /** Lets the next one lead. A second call does nothing. */
   release(): void;
 }
@@ -51,7 +53,7 @@ export async function acquireLeaderLock({ path, signal, onWaiting }: LeaderLockO
           if (held) closeSync(descriptor);
           held = false;
         };
-        return { path, release };
+        return { path, release, isCurrent: () => held && isStill(descriptor, path) };
       }
       // The file was removed or replaced while we waited: whoever comes next locks the new one, and so must we.
       closeSync(descriptor);
