@@ -6,11 +6,13 @@
  *        no kubelet, or another one: take nothing away         recovery/kubelet.ts
  *     1  save, prove                                           checkpoint/save.ts
  *     2  activate                                              recovery/activation.ts
+ *        an edited manifest is restored                        recovery/edits.ts
  *     4  yield, trial                                          recovery/yield.ts
  *     6  retire                                                recovery/retire.ts
  *     7  self                                                  recovery/self.ts
  */
 import { activate } from '../recovery/activation.ts';
+import { restore } from '../recovery/edits.ts';
 import { type Away, kubeletAway, unlessAway } from '../recovery/kubelet.ts';
 import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { self } from '../recovery/self.ts';
@@ -99,13 +101,17 @@ function runningRule(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadK
   }
   const extra = surplus(given);
   if (extra !== undefined) return extra;
-  if (observation.self === key)
-    return self(
-      given,
-      [...cases].some(([other, { workload: w }]) => other !== key && w.active.length > 0),
-    );
-  const verdict = retire(given) ?? yieldToParent(given) ?? leave(given) ?? activate(given);
-  if (verdict !== undefined || workload.active.length === 0) return verdict;
+  const isSelf = observation.self === key;
+  const verdict = isSelf
+    ? self(
+        given,
+        [...cases].some(([other, { workload: w }]) => other !== key && w.active.length > 0),
+      )
+    : (retire(given) ?? yieldToParent(given) ?? leave(given) ?? activate(given));
+  // What takes the copy away anyway goes first.
+  const restoring = verdict?.actions?.length ? undefined : restore(given, isSelf);
+  if (restoring !== undefined) return restoring;
+  if (isSelf || verdict !== undefined || workload.active.length === 0) return verdict;
   return {
     reason: 'Active',
     message: leaving ? 'the copy runs in place of its parent and leaves when that is back' : 'the copy runs in place of its parent',

@@ -78,6 +78,8 @@ export interface ActiveManifest {
   readonly file: string;
   readonly generation: GenerationNumber;
   readonly activation: number;
+  /** Fields that somebody changed since it was written. */
+  readonly edits?: readonly string[];
 }
 
 export interface StoredGeneration {

@@ -27,6 +27,8 @@ export type Reason =
   | 'Activating'
   /** The copy runs in place of the parent. */
   | 'Active'
+  /** Somebody changed the active copy's manifest: its generation is activated anew. */
+  | 'ManifestEdited'
   /** The API server has the parent again; the copy stays until the parent has a container, or its turn. */
   | 'YieldPending'
   /** Copy and parent run side by side until the parent has been up long enough. */

@@ -14,6 +14,7 @@ const PREFIX = 'pod-checkpointer.';
 
 export interface FoundManifest extends ActiveCopy {
   readonly file: string;
+  readonly bytes: Buffer;
 }
 
 /** A namespace holds no dot, so the file name names exactly one pod. */
@@ -31,7 +32,7 @@ export async function listManifests(directory: string): Promise<FoundManifest[]>
       throw error;
     });
     const copy = bytes === undefined ? undefined : parseActiveManifest(bytes);
-    if (copy !== undefined) found.push({ ...copy, file });
+    if (bytes !== undefined && copy !== undefined) found.push({ ...copy, file, bytes });
   }
   return found;
 }

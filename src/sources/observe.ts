@@ -60,7 +60,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
       stored,
       active: disk.manifests
         .filter((manifest) => manifest.workload === key)
-        .map(({ file, generation, activation }) => ({ file, generation, activation })),
+        .map(({ file, generation, activation, edits }) => ({ file, generation, activation, edits })),
     });
   }
   return {

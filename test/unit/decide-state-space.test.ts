@@ -53,6 +53,8 @@ const DIMENSIONS = {
   pods: ['none', 'sandbox', 'created', 'running', 'ended'],
   stored: ['none', 'unproven', 'proven', 'newerThanProven'],
   active: [false, true],
+  // Whether somebody changed the active manifest.
+  edited: [false, true],
   servesApi: [false, true],
   handBack: ['exclusive', 'overlap'],
   memory: ['fresh', 'long', 'trial', 'trialOverdue', 'trialBackoff'],
@@ -80,6 +82,7 @@ function* worlds(): Generator<World> {
 /** Worlds that cannot be: an active copy without a generation in the store. That no kubelet is there is crossed with all that it can matter to. */
 const possible = (world: World): boolean =>
   !(world.active && world.stored === 'none') &&
+  (!world.edited || (world.active && world.boot === 'settled' && world.memory === 'long' && world.handBack === 'exclusive')) &&
   (world.kubelet === 'held' || (world.boot === 'settled' && (world.memory === 'fresh' || world.memory === 'long')));
 const parentPresent = (world: World): boolean => ['same', 'changed', 'provenAgain', 'refused', 'waiting', 'notReady'].includes(world.api);
 const parentAbsent = (world: World): boolean => world.api.startsWith('absent') || world.api === 'unmarked';
@@ -107,7 +110,9 @@ function build(world: World): { memory: ReturnType<typeof memoryOf>; seen: Obser
     parentPods: world.pods === 'none' ? [] : [runtimePod(world.pods satisfies PodPhase)],
     copyPods: world.active ? [copyPod(activeGeneration)] : [],
     stored: store,
-    active: world.active ? [{ file: 'pod-checkpointer.x.json', generation: activeGeneration, activation: 1 }] : [],
+    active: world.active
+      ? [{ file: 'pod-checkpointer.x.json', generation: activeGeneration, activation: 1, edits: world.edited ? ['spec.containers'] : [] }]
+      : [],
   });
   // The checkpointer's own workload, gone for good where it is leaving.
   const own = workload(SELF, {
@@ -190,9 +195,16 @@ function expectedSave(world: World): Expected {
 
 /** Without a kubelet nothing is taken away. */
 function expectedRunning(world: World): Expected | undefined {
-  const expected = expectedWithKubelet(world);
+  const expected = expectedUnlessEdited(world);
   const takes = expected?.actions.some((action) => ['deactivate', 'makeRoom', 'retire'].includes(action)) === true;
   return world.kubelet === 'free' && takes ? { reason: 'KubeletAway', actions: [] } : expected;
+}
+
+/** A manifest that somebody changed is replaced, unless it is about to be taken away. */
+function expectedUnlessEdited(world: World): Expected | undefined {
+  const expected = expectedWithKubelet(world);
+  if (!world.edited || world.leaving || world.runtime === 'unknown' || (expected?.actions.length ?? 0) > 0) return expected;
+  return { reason: 'ManifestEdited', actions: [`activate ${world.stored === 'newerThanProven' ? 1 : 2}`, 'makeRoom'] };
 }
 
 /** Rules 0, 2, 4, 6: the first that applies. */
@@ -297,6 +309,7 @@ describe('decide, over its whole state space', () => {
       'NothingToActivate',
       'Activating',
       'Active',
+      'ManifestEdited',
       'YieldPending',
       'Overlap',
       'Yielding',
@@ -321,11 +334,13 @@ function invariants(world: World, seen: Observation, actions: readonly Action[],
     );
   // Unknown is not empty: nothing is taken away on an answer that did not come.
   if (seen.api.state !== 'ok')
-    for (const kind of ['deactivate', 'retire', 'makeRoom', 'confirmAbsence', 'save', 'prove', 'repoint'])
+    for (const kind of ['deactivate', 'retire', ...(world.edited ? [] : ['makeRoom']), 'confirmAbsence', 'save', 'prove', 'repoint'])
       expect(kinds, context).not.toContain(kind);
   if (world.kubelet === 'free') for (const kind of ['deactivate', 'makeRoom', 'retire']) expect(kinds, context).not.toContain(kind);
-  if (world.active && world.servesApi && parentAbsent(world)) expect(kinds, context).not.toContain('makeRoom');
+  if (world.active && world.servesApi && parentAbsent(world) && !world.edited) expect(kinds, context).not.toContain('makeRoom');
   if (kinds.includes('retire')) expect(world.active, context).toBe(false);
+  // A manifest makes room in the same step only for its own successor.
+  if (world.edited && kinds.includes('activate')) expect(kinds, context).toContain('makeRoom');
   // Never both in one step: the kubelet would see one pod leave and another come in an order of its own.
   if (kinds.includes('activate')) expect(kinds, context).not.toContain('deactivate');
 }
@@ -340,6 +355,7 @@ describe('decide, over several workloads', () => {
       pods: 'created',
       stored: 'proven',
       active: true,
+      edited: false,
       servesApi: true,
       handBack: 'exclusive',
       memory: 'long',
