@@ -2,7 +2,7 @@
  * Rule 7, self: the checkpointer's own copy is always active. It runs beside the DaemonSet's pod and waits for the leader lock; after a power cut it is
  * the one that the kubelet can start. When its DaemonSet is gone it leaves last.
  */
-import type { Action } from '../checkpoint/model.ts';
+import type { Action, GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
 import type { Case, Verdict } from '../checkpoint/verdict.ts';
 import { activateAction, candidate } from './activation.ts';
 import { retire } from './retire.ts';
@@ -25,7 +25,7 @@ export function self(given: Case, othersActive: boolean): Verdict | undefined {
 
   const active = workload.active[0];
   // A generation that is not proven never takes the place of a running copy; without one it is better than nothing.
-  const wanted = active === undefined ? candidate(workload.stored) : (workload.stored?.proven ?? active.generation);
+  const wanted = active === undefined ? candidate(workload.stored) : wantedBeside(active.generation, workload.stored);
   if (wanted === undefined || active?.generation === wanted)
     return active === undefined
       ? undefined
@@ -36,4 +36,11 @@ export function self(given: Case, othersActive: boolean): Verdict | undefined {
     message: `activating generation ${wanted} of the checkpointer itself`,
     actions: [activateAction(given, wanted), ...replaced],
   };
+}
+
+/** A newer token alone is no reason for another pod: the copy waits, and where it works it asks the API server with the node's identity. */
+function wantedBeside(active: GenerationNumber, stored: StoredWorkload | undefined): GenerationNumber {
+  const proven = stored?.proven;
+  const same = proven !== undefined && stored?.generations.get(active)?.digest === stored?.generations.get(proven)?.digest;
+  return proven === undefined || same ? active : proven;
 }
