@@ -19,6 +19,8 @@ export interface WorkloadMemory {
   readonly handBackSince?: Millis;
   /** The parent was last seen under this name. */
   readonly lastParent?: { readonly name: string; readonly uid: string };
+  /** The parent was on its way out when it was last seen: once the API server is gone, it does not count as running any more, however long it takes. */
+  readonly leaving?: string;
   /** When the API server was last asked for the absent parent. */
   readonly askedAt?: Millis;
   /** The parent was given the place of the active copy. */
@@ -60,7 +62,8 @@ export function remember(memory: Memory, observation: Observation): Memory {
 function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation, { now, api, runtime }: Observation): WorkloadMemory {
   const parent = workload.parent.state === 'present' ? workload.parent.pod : undefined;
   const runtimeKnown = runtime.state === 'ok';
-  const anyRunning = workload.parentPods.some((pod) => pod.running > 0);
+  const leaving = workload.parent.state === 'unknown' ? memory.leaving : parent?.terminating === true ? parent.uid : undefined;
+  const anyRunning = workload.parentPods.some((pod) => pod.running > 0 && !(api.state === 'unreachable' && pod.uid === leaving));
   const upPod = workload.parentPods.find((pod) => pod.up && (parent === undefined || pod.uid === parent.uid));
   const readyCopy = parent?.ready === true && !parent.terminating && parent.copy.kind === 'copy' ? parent.copy.copy.digest : undefined;
   const active = workload.active.length > 0;
@@ -86,6 +89,7 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
     absentSince: api.state === 'ok' && workload.parent.state === 'absent' ? (memory.absentSince ?? now) : undefined,
     handBackSince: active && api.state === 'ok' && parent !== undefined && !parent.terminating ? (memory.handBackSince ?? now) : undefined,
     lastParent: parent === undefined ? memory.lastParent : { name: parent.name, uid: parent.uid },
+    leaving,
     askedAt: workload.parent.state === 'absent' ? memory.askedAt : undefined,
     // A manifest that is still there means that the yield did not happen.
     trial: active ? undefined : memory.trial,

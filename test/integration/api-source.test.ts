@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { ObjectRef } from '../../src/checkpoint/copy-types.ts';
 import { createAuthority } from '../../src/embedded/pki.ts';
-import { sendStatus, statusObject } from '../support/api/fake-server.ts';
+import { type FakeObject, sendStatus, statusObject } from '../support/api/fake-server.ts';
 import { connect, pod, podWithSecret, QUICK, secret, startServer, startSource } from '../support/api/setup.ts';
 import { until } from '../support/until.ts';
 
@@ -226,6 +226,33 @@ describe('the watch', () => {
     const before = performance.now();
     await until(() => server.count('watch') === 6);
     expect(performance.now() - before).toBeGreaterThan(150);
+  });
+});
+
+describe('a server that was told to end and leaves its watches open', () => {
+  const leaving = (server: { put(object: FakeObject): unknown }, marked: boolean) => {
+    const dying = pod('kube-apiserver', 'uid-apiserver', { marked });
+    server.put({ ...dying, metadata: { ...dying.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } });
+  };
+
+  test('is asked while a marked pod is on its way out, and found to be away', async () => {
+    const { server, state, pods } = await started();
+    leaving(server, true);
+    await until(() => pods()['kube-apiserver'] !== undefined);
+    expect(state()).toBe('ok');
+    server.closePort();
+    await until(() => state() === 'unreachable');
+    expect(server.count('list')).toBe(1);
+  });
+
+  test('is not asked for any other reason', async () => {
+    const { server, state, pods } = await started();
+    leaving(server, false);
+    await until(() => pods()['kube-apiserver'] !== undefined);
+    const asked = server.requests.length;
+    leaving(server, true);
+    await until(() => server.requests.length > asked);
+    expect(state()).toBe('ok');
   });
 });
 

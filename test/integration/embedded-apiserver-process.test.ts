@@ -48,6 +48,7 @@ test('two servers that permit it share port and data: a watch at one sees what i
   const writers = await Promise.all(Array.from({ length: 12 }, (_, i) => cluster.as(`writer-${i}`, ['system:masters'])));
   for (const [i, writer] of writers.entries()) await create(writer, CONFIGMAPS, { metadata: { name: `by-${i}` } });
   expect(await watching.changes(13)).toHaveLength(13);
+  watching.stop();
   expect(await first.end('SIGTERM')).toBe(0);
   const items = await until(async () => (await list(cluster.admin, CONFIGMAPS)).items);
   expect(items).toHaveLength(13);

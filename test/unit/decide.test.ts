@@ -193,6 +193,21 @@ describe('activate', () => {
     expect(over([NOW, NOW + 2_000, NOW + 5_000], present).actions).toMatchObject([{ kind: 'activate', generation: 3, activation: 8 }]);
   });
 
+  it('does not wait for a parent that was on its way out when the API server went: it drains its watches for half a minute', () => {
+    const draining = { ...down, parentPods: [runtimePod('running')] };
+    const world = (now: number): Observation =>
+      now === NOW
+        ? observation(
+            [{ ...draining, parent: { state: 'present', pod: parent({ kind: 'waiting', objects: [] }, { terminating: true }) } }],
+            { now },
+          )
+        : observation([draining], { now, api: { state: 'unreachable', detail: 'refused' } });
+    expect(kinds(over([NOW, NOW + 500, NOW + 3_400], world))).toEqual([]);
+    expect(kinds(over([NOW, NOW + 500, NOW + 3_500], world))).toEqual(['activate kube-apiserver']);
+    const staying = (now: number): Observation => observation([draining], { now, api: { state: 'unreachable', detail: 'refused' } });
+    expect(kinds(over([NOW + 500, NOW + 60_000], staying))).toEqual([]);
+  });
+
   it('settles the boot only when nothing is left to be activated at once', () => {
     const cold = observation([down], { settledBootId: 'boot-0', api: { state: 'unreachable', detail: 'refused' } });
     expect(kinds(decide(EMPTY_MEMORY, cold, POLICY))).toEqual(['activate kube-apiserver']);

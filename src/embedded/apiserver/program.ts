@@ -66,8 +66,8 @@ const FLAGS: FlagSpec = {
   ],
 };
 
-/** Other requests than watches may finish for this long after SIGTERM. */
-const FINISH_MS = 2000;
+/** Requests, watches among them, may finish for this long after SIGTERM; the real server's request timeout. */
+const FINISH_MS = 60_000;
 
 /** Runs until SIGTERM. Throws a UsageError for bad flags, and what keeps it from starting. */
 export async function kubeApiserver(argv: readonly string[]): Promise<void> {

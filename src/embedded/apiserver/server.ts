@@ -51,10 +51,8 @@ export async function startServer(context: ApiContext, options: ServerOptions): 
     port: typeof address === 'object' && address !== null ? address.port : options.port,
     stop: async (graceMs) => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const response of open) {
-        if (response.headersSent) response.end();
-        else response.setHeader('Connection', 'close');
-      }
+      // Open watches are left alone, as by the real server: whoever waits for one to end waits until the server is killed, or for `graceMs`.
+      for (const response of open) if (!response.headersSent) response.setHeader('Connection', 'close');
       server.closeIdleConnections();
       const deadline = setTimeout(() => server.closeAllConnections(), graceMs);
       // A connection is idle only after its last answer is out.

@@ -63,8 +63,8 @@ export async function bootstrap(node: EmbeddedNode): Promise<void> {
 
   await node.waitFor('the real API server was started', () => hasStarted(node, 'kube-apiserver'), STEP_MS);
   if (options.portSharing) await node.waitFor('the real API server serves', () => isServing(node), STEP_MS);
-  // On a shared port it can leave in order; an exclusive one has to be free before the real server has failed twice on it.
-  await apiserver.end(options.portSharing ? 'SIGTERM' : 'SIGKILL');
+  // Told to end it would keep its watches, and their clients, for a minute; and an exclusive port has to be free before the real server has failed twice on it.
+  await apiserver.end('SIGKILL');
   step('the temporary API server has left');
   await node.waitFor(
     'every pod of the control plane is ready',

@@ -48,6 +48,8 @@ export interface ReflectorOptions<T extends Watched> {
 
 export interface Reflector<T> {
   collection(): Collection<T>;
+  /** The server was seen to be away by other means: ends the watch that is open, as failed. */
+  interrupt(failure: Failure): void;
   /** Ends the watch; resolves when nothing of it is left. */
   stop(): Promise<void>;
 }
@@ -68,6 +70,7 @@ export function startReflector<T extends Watched>(options: ReflectorOptions<T>):
   let current: Collection<T> = { state: { state: 'unknown' }, objects: new Map() };
   /** Where the next watch begins; undefined: a LIST comes first. */
   let version: string | undefined;
+  let interrupt: (failure: Failure) => void = () => undefined;
 
   function publish(state: ApiState, changed: boolean): void {
     const sameState = state.state === current.state.state;
@@ -142,6 +145,7 @@ export function startReflector<T extends Watched>(options: ReflectorOptions<T>):
       outcome ??= why;
       attempt.abort();
     };
+    interrupt = (failure) => finish({ kind: 'failed', failure });
     const watching = client.watch(options.path, {
       query: {
         fieldSelector: options.fieldSelector,
@@ -261,6 +265,7 @@ export function startReflector<T extends Watched>(options: ReflectorOptions<T>):
   const running = run(stopped.signal);
   return {
     collection: () => current,
+    interrupt: (failure) => interrupt(failure),
     async stop() {
       stopped.abort();
       await running;

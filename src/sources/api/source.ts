@@ -10,6 +10,7 @@ import type { ApiSnapshot, ApiSource } from '../snapshots.ts';
 import { askForPod } from './absence.ts';
 import { createClaims } from './claims.ts';
 import type { ApiClient } from './client.ts';
+import { createDepartureWatch } from './departure.ts';
 import { createObjectWatches, type WatchedRef } from './objects.ts';
 import { startReflector } from './reflector.ts';
 import { keepPod } from './strip.ts';
@@ -60,6 +61,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
   const objects = createObjectWatches({ ...shared, now, log });
   const claims = createClaims(shared);
   const tokens = createTokens({ ...shared, log, wallClock: options.wallClock ?? Date.now, known: options.tokens ?? new Map() });
+  const departure = createDepartureWatch(client, stopped.signal, (failure) => pods.interrupt(failure));
   const pods = startReflector<V1Pod>({
     client,
     timing,
@@ -79,6 +81,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
     },
     onChange() {
       const { state, objects: byUid } = pods.collection();
+      departure.look(byUid.values(), state.state === 'ok');
       if (state.state === 'ok') {
         // What is known while the API server is away may be old: only what it says itself ends a watch.
         follow(named());

@@ -108,6 +108,12 @@ export class FakeApiServer {
     await closed;
   }
 
+  /** As kube-apiserver after SIGTERM: the port is closed, open watches go on. */
+  closePort(): void {
+    this.#server?.close();
+    this.#server?.closeIdleConnections();
+  }
+
   /** Resets every connection on which no watch is open. */
   resetIdle(): void {
     for (const socket of this.#sockets) if (!this.watches.some((w) => w.socket === socket)) socket.resetAndDestroy();
