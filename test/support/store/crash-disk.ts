@@ -24,8 +24,7 @@ export type FileSystem = 'ext4' | 'xfs';
 
 const MAKE: Readonly<Record<FileSystem, readonly string[]>> = {
   ext4: ['mkfs.ext4', '-q', '-F', '-E', 'lazy_itable_init=1,lazy_journal_init=1'],
-  // A small log: it is written whole when it has been replayed.
-  xfs: ['mkfs.xfs', '-q', '-f', '-l', 'size=16m'],
+  xfs: ['mkfs.xfs', '-q', '-f'],
 };
 /** The copy has the UUID of the original, which XFS refuses to mount twice. */
 const MOUNT_OPTIONS: Readonly<Record<FileSystem, string>> = { ext4: 'loop', xfs: 'loop,nouuid' };
