@@ -9,6 +9,7 @@ import { renderEnvironment } from './copy/environment.ts';
 import { withNumberedPorts } from './copy/ports.ts';
 import { type Change, change, type Rendering, refuse } from './copy/rendering.ts';
 import { traitsOf } from './copy/traits.ts';
+import { withStableVolumeNames } from './copy/volume-names.ts';
 import { renderVolumes } from './copy/volumes.ts';
 import type { CopyPolicy, ObjectLookup } from './copy-types.ts';
 import type { CopyOutcome } from './model.ts';
@@ -57,7 +58,7 @@ export interface ExplainedCopy {
 export function explainCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPolicy): ExplainedCopy {
   const workload = workloadOf(parent);
   const r: Rendering = {
-    parent,
+    parent: withStableVolumeNames(parent),
     namespace: workload.namespace,
     policy,
     lookup,

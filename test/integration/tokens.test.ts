@@ -86,7 +86,7 @@ async function startSource(tokens: ReadonlyMap<string, Token> = new Map()) {
 }
 
 function tokenIn(copy: Copy): string {
-  const file = copy.files.find(({ path: name }) => name === 'kube-api-access-8fzqk/token');
+  const file = copy.files.find(({ path: name }) => name === 'kube-api-access/token');
   if (file === undefined) throw new Error(`no token in ${copy.files.map((f) => f.path).join(', ')}`);
   return Buffer.from(file.bytes).toString('utf8');
 }
@@ -117,7 +117,7 @@ describe('the token of a copy', () => {
     ]);
     expect(made.instance?.tokens).toMatchObject([
       {
-        path: 'kube-api-access-8fzqk/token',
+        path: 'kube-api-access/token',
         serviceAccount: 'controllers',
         audience: '',
         podUid: parent.metadata?.uid,

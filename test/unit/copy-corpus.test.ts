@@ -132,8 +132,10 @@ describe('the corpus', () => {
   it('has the same digest after its pods were made anew', () => {
     for (const { name, family } of ENTRIES) {
       const pod = read(name) as V1Pod;
+      // The API server gives the volume of a pod's token another name in every pod.
+      const again: V1Pod = JSON.parse(JSON.stringify(pod).replaceAll(/kube-api-access-[a-z0-9]{5}/g, 'kube-api-access-zzzzz'));
       const anew = {
-        ...pod,
+        ...again,
         metadata: { ...pod.metadata, name: `${pod.metadata?.name?.slice(0, -5)}zzzzz`, uid: 'new', resourceVersion: '5000' },
       };
       const [one, other] = [pod, anew].map((given) => makeCopy(given, lookupOf(family), POLICY));
