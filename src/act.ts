@@ -5,7 +5,7 @@ import type { Action, ActionKind } from './checkpoint/model.ts';
 import { DamagedError } from './checkpoint/store/errors.ts';
 import { loadGeneration } from './checkpoint/store/load.ts';
 import { workloadPath } from './checkpoint/store/paths.ts';
-import { quarantineGeneration, retireWorkload } from './checkpoint/store/retention.ts';
+import { discardRetired, quarantineGeneration, retireWorkload, reviveWorkload } from './checkpoint/store/retention.ts';
 import { pointAt, pruneGenerations, recordActivation, saveGeneration, settleBoot } from './checkpoint/store/write.ts';
 import type { Workload } from './checkpoint/workload.ts';
 import { removeManifest, writeManifest } from './recovery/manifests.ts';
@@ -73,6 +73,12 @@ const EXECUTORS: Executors = {
   },
   async retire({ workload }, { checkpointDir, wallClock, transaction }) {
     await transaction(() => retireWorkload(checkpointDir, workload, wallClock()));
+  },
+  async revive({ workload, entry }, { checkpointDir, transaction }) {
+    await transaction(() => reviveWorkload(checkpointDir, workload, entry));
+  },
+  async discard({ workload, entry }, { checkpointDir, transaction }) {
+    await transaction(() => discardRetired(checkpointDir, workload, entry));
   },
   async settleBoot({ bootId }, { checkpointDir, transaction }) {
     await transaction(() => settleBoot(checkpointDir, bootId));

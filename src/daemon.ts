@@ -1,10 +1,13 @@
 /** Wires the sources, decide and act together: observe, decide, act, wait for something to happen. Nothing else is here. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
-import { act, actionKey, type Effects } from './act.ts';
-import { type Decision, decide } from './checkpoint/decide.ts';
+import type { Effects } from './act.ts';
+import { type Decision, decide, type Report } from './checkpoint/decide.ts';
 import { EMPTY_MEMORY, type Memory } from './checkpoint/memory.ts';
-import type { Action, Millis, Observation, Policy } from './checkpoint/model.ts';
-import { workloadKey } from './checkpoint/workload.ts';
+import type { Millis, Observation, Policy } from './checkpoint/model.ts';
+import type { Reason } from './checkpoint/verdict.ts';
+import type { WorkloadKey } from './checkpoint/workload.ts';
+import { createExecutor, type Executed, type ExecutorOptions } from './execute.ts';
 import { nextStatus, type Status, sameStatus, writeStatus } from './status.ts';
 
 export interface Daemon {
@@ -18,6 +21,8 @@ export interface Daemon {
   readonly pace: { readonly quiet: () => Millis; readonly flux: Millis };
   readonly log: Logger;
   readonly signal: AbortSignal;
+  /** Called for each change that the store refused. */
+  readonly onStoreFailure?: ExecutorOptions['onStoreFailure'];
 }
 
 /** A flag that can be waited for. Waking it while nobody waits is remembered. */
@@ -53,90 +58,67 @@ export function createWake(): Wake {
   };
 }
 
-const RETRY_FIRST: Millis = 1_000;
-const RETRY_MAX: Millis = 60_000;
-
-interface Failure {
-  readonly count: number;
-  readonly retryAt: Millis;
-}
+/** The loop waits this long for status.json, then goes on without it. */
+const STATUS_PATIENCE: Millis = 1_000;
 
 /** Runs until the signal is aborted; what is being done then is finished first, so that nothing is left half way. */
 export async function runDaemon(daemon: Daemon): Promise<void> {
-  const { effects, policy, observe, clock, wake, pace, log, signal } = daemon;
-  const failures = new Map<string, Failure>();
+  const { effects, policy, observe, clock, wake, pace, log, signal, onStoreFailure } = daemon;
+  const executor = createExecutor({ effects, clock, log, onLate: wake.wake, ...(onStoreFailure && { onStoreFailure }) });
+  const write = createStatusWriter(effects.checkpointDir, log);
   let memory: Memory = EMPTY_MEMORY;
   let status: Status | undefined;
   while (!signal.aborted) {
     const observation = await observe();
-    if (signal.aborted) return;
+    if (signal.aborted) break;
     const decision = decide(memory, observation, policy);
     memory = decision.memory;
-    const { progressed, retryAt } = await execute(decision.actions, { effects, failures, clock, log, signal });
+    const { progressed, retryAt, refused } = await executor.run(decision.actions, signal);
 
-    const next = nextStatus(status, observation, decision, new Date(effects.wallClock()).toISOString());
+    const next = nextStatus(status, observation, withRefusals(decision, refused), new Date(effects.wallClock()).toISOString());
     logTransitions(log, status, next);
-    if (!sameStatus(status, next) && observation.disk.state === 'ok') {
-      await writeStatus(effects.checkpointDir, next).catch((error: unknown) =>
-        log.warn({ error: messageOf(error) }, 'status.json could not be written'),
-      );
-    }
+    if (observation.disk.state === 'ok') await write(next);
     status = next;
     if (!progressed) await wake.wait(untilNext(decision, retryAt, clock(), pace), signal);
   }
+  await executor.idle();
 }
 
-async function execute(
-  actions: readonly Action[],
-  { effects, failures, clock, log, signal }: Pick<Daemon, 'effects' | 'clock' | 'log' | 'signal'> & { failures: Map<string, Failure> },
-): Promise<{ progressed: boolean; retryAt: Millis | undefined }> {
-  let progressed = false;
-  let retryAt: Millis | undefined;
-  const wait = (at: Millis) => {
-    retryAt = Math.min(retryAt ?? at, at);
+/** What the store refused to take is the reason of a workload that otherwise is as it should be. */
+function withRefusals(decision: Decision, refused: Executed['refused']): Decision {
+  if (refused.size === 0) return decision;
+  const reports = [...decision.reports].map(([key, report]): [WorkloadKey, Report] => {
+    const refusal = refused.get(key);
+    return refusal === undefined || !OF_SAVING.has(report.reason)
+      ? [key, report]
+      : [key, { reason: refusal.failure, message: refusal.message }];
+  });
+  return { ...decision, reports: new Map(reports) };
+}
+
+const OF_SAVING: ReadonlySet<Reason> = new Set(['Saving', 'Saved', 'Protected'] as const);
+
+/** One write at a time; a disk that is slow does not hold up the loop. What a write missed is in the next. */
+function createStatusWriter(checkpointDir: string, log: Logger): (status: Status) => Promise<void> {
+  let written: Status | undefined;
+  let writing: Promise<void> | undefined;
+  return async (status) => {
+    if (writing !== undefined || sameStatus(written, status)) return;
+    written = status;
+    writing = writeStatus(checkpointDir, status)
+      .catch((error: unknown) => log.warn({ error: messageOf(error) }, 'status.json could not be written'))
+      .finally(() => {
+        writing = undefined;
+      });
+    const patience = new AbortController();
+    await Promise.race([writing, sleep(STATUS_PATIENCE, undefined, { signal: patience.signal }).catch(() => undefined)]);
+    patience.abort();
   };
-  // What follows in the list may rely on what failed: a copy is not removed when the one that replaces it could not be put there.
-  const blocked = new Set<string>();
-  for (const action of actions) {
-    if (signal.aborted) break;
-    const subject = 'workload' in action ? workloadKey(action.workload) : undefined;
-    if (subject === undefined ? blocked.size > 0 : blocked.has(subject)) continue;
-    const key = actionKey(action);
-    const before = failures.get(key);
-    if (before !== undefined && clock() < before.retryAt) {
-      wait(before.retryAt);
-      blocked.add(subject ?? key);
-      continue;
-    }
-    const started = clock();
-    try {
-      await act(action, effects);
-      failures.delete(key);
-      progressed = true;
-      log.info({ ...describe(action), ms: Math.round(clock() - started) }, action.kind);
-    } catch (error) {
-      const count = (before?.count ?? 0) + 1;
-      const at = clock() + Math.min(RETRY_FIRST * 2 ** (count - 1), RETRY_MAX);
-      failures.set(key, { count, retryAt: at });
-      wait(at);
-      log.error({ ...describe(action), error: messageOf(error), retryInMs: Math.round(at - clock()) }, `${action.kind} failed`);
-      blocked.add(subject ?? key);
-    }
-  }
-  return { progressed, retryAt };
 }
 
 function untilNext(decision: Decision, retryAt: Millis | undefined, now: Millis, pace: Daemon['pace']): Millis {
   const due = Math.min(decision.wakeAt ?? Number.POSITIVE_INFINITY, retryAt ?? Number.POSITIVE_INFINITY) - now;
   return Math.max(1, Math.min(due, decision.flux ? pace.flux : pace.quiet()));
-}
-
-/** What a log line may say of an action: never the copy itself, which holds Secrets. */
-function describe(action: Action): Record<string, unknown> {
-  if (action.kind === 'settleBoot') return {};
-  const { workload, ...rest } = action;
-  const { copy: _copy, kind: _kind, ...plain } = { copy: undefined, ...rest };
-  return { workload: workloadKey(workload), ...plain };
 }
 
 function logTransitions(log: Logger, before: Status | undefined, after: Status): void {

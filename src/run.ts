@@ -14,6 +14,7 @@ import { createWake, runDaemon } from './daemon.ts';
 import { acquireLeaderLock } from './lock/leader.ts';
 import { withTransaction } from './lock/transaction.ts';
 import { createLog } from './platform/log.ts';
+import { createMetrics } from './platform/metrics.ts';
 import { createApiClient } from './sources/api/client.ts';
 import { type Kubeconfig, loadKubeconfig } from './sources/api/kubeconfig.ts';
 import { createApiSource } from './sources/api/source.ts';
@@ -84,6 +85,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
   const bootId = await readBootId(options.bootIdFile);
   await prepareStore(checkpointDir);
   const wake = createWake();
+  const metrics = createMetrics();
   const api = createApiSource({
     client: createApiClient(kubeconfig),
     nodeName: options.nodeName,
@@ -123,6 +125,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
   try {
     await runDaemon({
       effects,
+      onStoreFailure: (failure, action) => metrics.storeFailures.inc({ failure, action }),
       policy: { ...options, reissueAfter: 20_000 },
       clock: () => performance.now(),
       observe: async () => {

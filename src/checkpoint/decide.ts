@@ -8,13 +8,14 @@
  *     2  activate                                              recovery/activation.ts
  *        an edited manifest is restored                        recovery/edits.ts
  *     4  yield, trial                                          recovery/yield.ts
- *     6  retire                                                recovery/retire.ts
+ *     6  retire                                                recovery/retire.ts, what follows from it recovery/retired.ts
  *     7  self                                                  recovery/self.ts
  */
 import { activate } from '../recovery/activation.ts';
 import { restore } from '../recovery/edits.ts';
 import { type Away, kubeletAway, unlessAway } from '../recovery/kubelet.ts';
 import { isConfirmedGone, retire } from '../recovery/retire.ts';
+import { retirements } from '../recovery/retired.ts';
 import { self } from '../recovery/self.ts';
 import { forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
 import { type Memory, remember, type WorkloadMemory } from './memory.ts';
@@ -61,7 +62,8 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
   const away = kubeletAway(observation, memory.kubelet);
 
   const verdicts = [...cases].map(([key, given]) => [key, rules({ ...given, mayYield: key === yielding }, key, cases, away)] as const);
-  const actions = verdicts.flatMap(([, verdict]) => verdict.actions ?? []);
+  const kept = retirements(observation, policy, memory.apiUnreachableSince);
+  const actions = [...verdicts.flatMap(([, verdict]) => verdict.actions ?? []), ...kept.actions];
   return {
     memory: {
       ...memory,
@@ -73,6 +75,7 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
     reports: new Map(verdicts.map(([key, { reason, message }]) => [key, { reason, message }])),
     wakeAt: earliest([
       ...verdicts.map(([, verdict]) => verdict.wakeAt),
+      kept.wakeAt,
       observation.api.state === 'ok' ? undefined : observation.now + LOOK_WITHOUT_API,
     ]),
     flux:
@@ -155,7 +158,7 @@ function isLeaving(memory: Memory, observation: Observation, policy: Policy): bo
 /** Cold-boot activation is over when both sources have answered and nothing is left that it would activate at once. */
 function settle({ bootId, settledBootId, api, runtime }: Observation, actions: readonly Action[]): Action[] {
   if (settledBootId === bootId || api.state === 'unknown' || runtime.state === 'unknown') return [];
-  return actions.some((action) => action.kind === 'activate') ? [] : [{ kind: 'settleBoot', bootId }];
+  return actions.some((action) => action.kind === 'activate' || action.kind === 'revive') ? [] : [{ kind: 'settleBoot', bootId }];
 }
 
 /** Without the API server a parent may end at any moment and nobody but the runtime tells: it is looked at this often, in milliseconds. */
@@ -164,6 +167,8 @@ const LOOK_WITHOUT_API: Millis = 500;
 /** What ends an outage comes first, what takes time or can wait comes last. */
 const ORDER: Readonly<Record<ActionKind, number>> = {
   quarantine: 0,
+  // What is brought back is activated by the next decision.
+  revive: 0,
   activate: 1,
   // After the activation that replaces it.
   deactivate: 2,
@@ -175,6 +180,7 @@ const ORDER: Readonly<Record<ActionKind, number>> = {
   renew: 4,
   confirmAbsence: 5,
   retire: 6,
+  discard: 7,
   prune: 7,
   settleBoot: 8,
 };

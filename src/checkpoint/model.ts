@@ -148,6 +148,17 @@ export interface Observation {
   /** Answers to confirmAbsence, by pod uid. */
   readonly absences: ReadonlyMap<string, Absence>;
   readonly workloads: ReadonlyMap<WorkloadKey, WorkloadObservation>;
+  /** Workloads that were moved out of use and are still kept; absent where there are none. */
+  readonly retired?: readonly Retired[];
+}
+
+export interface Retired {
+  readonly workload: Workload;
+  /** Its name among the retired ones: a workload can be retired more than once. */
+  readonly entry: string;
+  /** Since it was retired, by the wall clock. */
+  readonly age: Millis;
+  readonly servesApi: boolean;
 }
 
 /** Durations that an operator sets, in milliseconds. */
@@ -160,6 +171,8 @@ export interface Policy {
   readonly trialDeadline: Millis;
   /** An active manifest without a sandbox for this long was rejected by the kubelet. */
   readonly reissueAfter: Millis;
+  /** How long a retired workload is kept; undefined: for ever. */
+  readonly retain?: Millis;
 }
 
 export type Action =
@@ -190,6 +203,10 @@ export type Action =
   | { readonly kind: 'forgetExits'; readonly workload: Workload; readonly containerIds: readonly string[] }
   | { readonly kind: 'confirmAbsence'; readonly workload: Workload; readonly pod: { readonly name: string; readonly uid: string } }
   | { readonly kind: 'retire'; readonly workload: Workload }
+  /** Bring a retired workload back into use. */
+  | { readonly kind: 'revive'; readonly workload: Workload; readonly entry: string }
+  /** Delete a retired workload for good. */
+  | { readonly kind: 'discard'; readonly workload: Workload; readonly entry: string }
   | { readonly kind: 'settleBoot'; readonly bootId: string };
 
 export type ActionKind = Action['kind'];

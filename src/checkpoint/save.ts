@@ -80,10 +80,18 @@ function holds(generation: StoredGeneration, copy: Copy): boolean {
   return generation.digest === copy.digest && generation.instance?.digest === copy.instance?.digest;
 }
 
-/** Generations that nothing points at and nothing runs. A runtime that did not answer may still run one. */
+/** While none is proven, one of these may have been: its pointer can have been lost. */
+const KEPT_UNPROVEN = 3;
+
+/**
+ * Retention: the proven generation, the one proven before it, the newest and those that run are kept. A runtime that did not answer may still run one, and
+ * a pointer that cannot be read may have protected one; then nothing is deleted.
+ */
 function prune({ workload, stored, active, copyPods }: Case['workload'], runtimeKnown: boolean): Action[] {
-  if (stored === undefined || !runtimeKnown) return [];
+  if (stored === undefined || !runtimeKnown || stored.damagedPointers.length > 0) return [];
+  const latest = [...stored.generations.keys()].sort((a, b) => b - a);
   const used = new Set<GenerationNumber | undefined>([
+    ...(stored.proven === undefined ? latest.slice(0, KEPT_UNPROVEN) : []),
     stored.newest,
     stored.proven,
     stored.previous,

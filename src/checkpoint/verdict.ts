@@ -1,6 +1,7 @@
 /** What a rule says about one workload. */
 import type { WorkloadMemory } from './memory.ts';
 import type { Action, Millis, Observation, Policy, WorkloadObservation } from './model.ts';
+import type { StoreFailure } from './store/errors.ts';
 
 /** Why a workload is in the state it is in. CamelCase and stable: operators search for these. */
 export type Reason =
@@ -16,6 +17,8 @@ export type Reason =
   | 'Saved'
   /** A pod of this workload has just been seen; its copy is being written. */
   | 'Saving'
+  /** The store did not take a change (see store/errors.ts): what it held before is whole, and the change is tried again. */
+  | StoreFailure
   /** Secrets or ConfigMaps of the pod have not been read (yet). */
   | 'WaitingForObjects'
   /** No copy can be made of the pod. */

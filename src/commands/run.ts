@@ -16,6 +16,7 @@ export interface RunOptions {
   readonly containerRuntimeEndpoint: string;
   readonly runtimeRequestTimeout: number;
   readonly checkpointGracePeriod: number;
+  readonly retain: number;
   readonly activateAfter: number;
   readonly downFor: number;
   readonly proveAfter: number;
@@ -89,6 +90,13 @@ export function runCommand(): Command {
         '--checkpoint-grace-period <duration>',
         'retire a copy when its parent is gone from the API for this long, and that is confirmed',
         '1m',
+      ),
+    )
+    .addOption(
+      durationFlag(
+        '--retain <duration>',
+        'keep what was retired for this long; it comes back if the API server it served is gone with nothing in its place',
+        '24h',
       ),
     )
     .addOption(

@@ -66,6 +66,12 @@ export function observe(given: Snapshots, copier: Copier): Observation {
   return {
     ...base,
     settledBootId: disk.store.settledBootId,
+    retired: disk.store.retired.map(({ workload, entry, age, stored }) => ({
+      workload,
+      entry,
+      age,
+      servesApi: [...stored.generations.values()].some(({ traits }) => traits.servesApi),
+    })),
     disk: { state: 'ok' },
     self,
     absences: api.absences,

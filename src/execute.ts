@@ -1,0 +1,157 @@
+/**
+ * Carries out what was decided, action by action, and remembers what failed and what still goes on. An action that does not end in time goes on beside the
+ * loop: a disk that takes 10 s for a save must not keep the daemon from seeing what happens on the node.
+ */
+import type { Logger } from 'pino';
+import { act, actionKey, type Effects } from './act.ts';
+import type { Action, ActionKind, Millis } from './checkpoint/model.ts';
+import { type StoreFailure, storeFailure } from './checkpoint/store/errors.ts';
+import { type WorkloadKey, workloadKey } from './checkpoint/workload.ts';
+
+const RETRY_FIRST: Millis = 1_000;
+const RETRY_MAX: Millis = 60_000;
+/** The loop waits this long for an action, then goes on without it. */
+const PATIENCE: Millis = 1_000;
+
+/** These change the store and can wait: while anything still goes on, a slow disk is not given more to do. */
+const CAN_WAIT: ReadonlySet<ActionKind> = new Set([
+  'save',
+  'repoint',
+  'prove',
+  'renew',
+  'prune',
+  'retire',
+  'discard',
+  'settleBoot',
+] as const);
+
+interface Failure {
+  readonly count: number;
+  readonly retryAt: Millis;
+  readonly store: StoreFailure | undefined;
+  readonly message: string;
+}
+
+export interface Executed {
+  /** Something changed: what was observed is out of date. */
+  readonly progressed: boolean;
+  readonly retryAt: Millis | undefined;
+  /** Of the actions that were to be done, those that the store refused. */
+  readonly refused: ReadonlyMap<WorkloadKey, { readonly failure: StoreFailure; readonly message: string }>;
+}
+
+export interface Executor {
+  run(actions: readonly Action[], signal: AbortSignal): Promise<Executed>;
+  /** Resolves when nothing goes on any more. */
+  idle(): Promise<void>;
+}
+
+export interface ExecutorOptions {
+  readonly effects: Effects;
+  /** Monotonic milliseconds. */
+  readonly clock: () => Millis;
+  readonly log: Logger;
+  /** Called when an action ends that the loop did not wait for. */
+  readonly onLate: () => void;
+  readonly onStoreFailure?: (failure: StoreFailure, action: ActionKind) => void;
+}
+
+export function createExecutor({ effects, clock, log, onLate, onStoreFailure }: ExecutorOptions): Executor {
+  const failures = new Map<string, Failure>();
+  /** By what they change: a workload, or the node as a whole. */
+  const going = new Map<string, Promise<boolean>>();
+
+  /** True when it was done. Never rejects. */
+  async function attempt(action: Action): Promise<boolean> {
+    const key = actionKey(action);
+    const started = clock();
+    try {
+      await act(action, effects);
+      failures.delete(key);
+      log.info({ ...describe(action), ms: Math.round(clock() - started) }, action.kind);
+      return true;
+    } catch (error) {
+      const count = (failures.get(key)?.count ?? 0) + 1;
+      const retryAt = clock() + Math.min(RETRY_FIRST * 2 ** (count - 1), RETRY_MAX);
+      const message = error instanceof Error ? error.message : String(error);
+      const store = storeFailure(error);
+      failures.set(key, { count, retryAt, store, message });
+      if (store !== undefined) onStoreFailure?.(store, action.kind);
+      log.error(
+        { ...describe(action), ...(store && { failure: store }), error: message, retryInMs: Math.round(retryAt - clock()) },
+        `${action.kind} failed`,
+      );
+      return false;
+    }
+  }
+
+  async function run(actions: readonly Action[], signal: AbortSignal): Promise<Executed> {
+    let progressed = false;
+    // What follows in the list may rely on what failed: a copy is not removed when the one that replaces it could not be put there.
+    const blocked = new Set<string>(going.keys());
+    for (const action of actions) {
+      if (signal.aborted) break;
+      const subject = subjectOf(action);
+      if (subject === NODE ? blocked.size > 0 : blocked.has(subject)) continue;
+      const before = failures.get(actionKey(action));
+      if ((before !== undefined && clock() < before.retryAt) || (CAN_WAIT.has(action.kind) && going.size > 0)) {
+        blocked.add(subject);
+        continue;
+      }
+      const done = await within(attempt(action), subject);
+      if (done === true) progressed = true;
+      else blocked.add(subject);
+    }
+    return { progressed, ...standing(actions) };
+  }
+
+  async function within(attempt: Promise<boolean>, subject: string): Promise<boolean | 'late'> {
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<'late'>((resolve) => {
+      timer = setTimeout(resolve, PATIENCE, 'late');
+    });
+    const outcome = await Promise.race([attempt, patience]);
+    clearTimeout(timer);
+    if (outcome === 'late') {
+      going.set(subject, attempt);
+      void attempt.then(() => {
+        going.delete(subject);
+        onLate();
+      });
+    }
+    return outcome;
+  }
+
+  function standing(actions: readonly Action[]): Omit<Executed, 'progressed'> {
+    let retryAt: Millis | undefined;
+    const refused = new Map<WorkloadKey, { failure: StoreFailure; message: string }>();
+    for (const action of actions) {
+      const failure = failures.get(actionKey(action));
+      if (failure === undefined) continue;
+      // While something goes on, its end wakes the loop.
+      if (going.size === 0) retryAt = Math.min(retryAt ?? failure.retryAt, failure.retryAt);
+      if (failure.store !== undefined && 'workload' in action)
+        refused.set(workloadKey(action.workload), { failure: failure.store, message: `${action.kind}: ${failure.message}` });
+    }
+    return { retryAt, refused };
+  }
+
+  return {
+    run,
+    async idle() {
+      await Promise.all(going.values());
+    },
+  };
+}
+
+const NODE = 'node';
+
+const subjectOf = (action: Action): string => ('workload' in action ? workloadKey(action.workload) : NODE);
+
+/** What a log line may say of an action: never the copy itself, which holds Secrets. */
+function describe(action: Action): Record<string, unknown> {
+  if (action.kind === 'settleBoot') return {};
+  const { workload, ...rest } = action;
+  const { copy: _copy, kind: _kind, ...plain } = { copy: undefined, ...rest };
+  return { workload: workloadKey(workload), ...plain };
+}

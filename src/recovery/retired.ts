@@ -1,0 +1,52 @@
+/**
+ * What becomes of retired workloads. They are kept for `--retain`, because an API server that says that a pod is gone can be the last thing that it says:
+ * who deletes the API server's own DaemonSet has confirmed an absence that takes everything with it.
+ *
+ * So they come back when the API server is unreachable and nothing in the store can bring it up: the workload that served it was retired and nothing has
+ * taken its place. The others come back with it, except those that are there again. Where the API server goes away for another reason nothing comes back:
+ * what somebody deleted must not run again at every restart of the API server.
+ *
+ * They are deleted only on the word of an API server that answers, so that a clock that is wrong after a boot deletes nothing that is needed.
+ */
+import type { Action, Millis, Observation, Policy, Retired } from '../checkpoint/model.ts';
+import { type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
+
+export interface Retirements {
+  readonly actions: readonly Action[];
+  readonly wakeAt: Millis | undefined;
+}
+
+const NONE: Retirements = { actions: [], wakeAt: undefined };
+
+export function retirements(observation: Observation, policy: Policy, apiUnreachableSince: Millis | undefined): Retirements {
+  const { api, retired, now } = observation;
+  if (retired === undefined || retired.length === 0) return NONE;
+  if (api.state === 'ok') return discard(retired, policy);
+  if (api.state !== 'unreachable') return NONE;
+  const needed = replaceable(observation, retired);
+  if (!needed.some(({ servesApi }) => servesApi)) return NONE;
+  const coldBoot = observation.settledBootId !== observation.bootId;
+  const due = coldBoot ? now : (apiUnreachableSince ?? now) + policy.activateAfter;
+  if (now < due) return { actions: [], wakeAt: due };
+  return { actions: needed.map(({ workload, entry }) => ({ kind: 'revive', workload, entry })), wakeAt: undefined };
+}
+
+/** The last retirement of each workload that has not been replaced: no workload of its name, and no other API server, is in the store. */
+function replaceable({ workloads }: Observation, retired: readonly Retired[]): Retired[] {
+  const apiServed = [...workloads.values()].some(({ stored }) =>
+    [...(stored?.generations.values() ?? [])].some(({ traits }) => traits.servesApi),
+  );
+  const latest = new Map<WorkloadKey, Retired>();
+  for (const one of retired.toSorted((a, b) => b.age - a.age)) {
+    const key = workloadKey(one.workload);
+    if (workloads.has(key) || (one.servesApi && apiServed)) continue;
+    latest.set(key, one);
+  }
+  return [...latest.values()];
+}
+
+function discard(retired: readonly Retired[], { retain }: Policy): Retirements {
+  if (retain === undefined) return NONE;
+  const expired = retired.filter(({ age }) => age >= retain);
+  return { actions: expired.map(({ workload, entry }) => ({ kind: 'discard', workload, entry })), wakeAt: undefined };
+}
