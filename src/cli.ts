@@ -8,6 +8,7 @@ import { kubeletLockCommand } from './commands/kubelet-lock.ts';
 import { recoverCommand } from './commands/recover.ts';
 import { runCommand } from './commands/run.ts';
 import { sanitizeCommand } from './commands/sanitize.ts';
+import { verifyCommand } from './commands/verify.ts';
 import { VERSION } from './version.ts';
 
 const EXIT_FAILURE = 1;
@@ -19,6 +20,7 @@ function program(): Command {
     .version(VERSION, '-V, --version', 'print the version')
     .addCommand(runCommand())
     .addCommand(inspectCommand())
+    .addCommand(verifyCommand())
     .addCommand(sanitizeCommand())
     .addCommand(recoverCommand())
     .addCommand(kubeletLockCommand())

@@ -1,0 +1,98 @@
+import { execFile } from 'node:child_process';
+import { chmod, mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { encodeFormatLine } from '../../src/checkpoint/store/format.ts';
+import { prepareStore } from '../../src/checkpoint/store/layout.ts';
+import { loadGeneration } from '../../src/checkpoint/store/load.ts';
+import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.ts';
+import { retireWorkload } from '../../src/checkpoint/store/retention.ts';
+import { pointAt, saveGeneration } from '../../src/checkpoint/store/write.ts';
+import { ABOUT, APISERVER, SCHEDULER, sampleCopy } from '../support/store/sample.ts';
+
+const CLI = join(import.meta.dirname, '../../src/cli.ts');
+
+let dir: string;
+let store: string;
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'store-verify-'));
+  store = join(dir, 'store');
+  await prepareStore(store);
+  for (const content of ['old', 'new']) await saveGeneration(store, SCHEDULER, sampleCopy(content), ABOUT);
+  await pointAt(store, SCHEDULER, 'proven', 1, (await loadGeneration(store, SCHEDULER, 1)).indexSha256);
+  await saveGeneration(store, APISERVER, sampleCopy('api'), ABOUT);
+  await retireWorkload(store, APISERVER, 1_000);
+});
+
+afterEach(() => rm(dir, { recursive: true, force: true }));
+
+function verify(...flags: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [CLI, 'verify', '--checkpoint-dir', store, ...flags], (error, stdout, stderr) => {
+      resolve({ code: typeof error?.code === 'number' ? error.code : 0, stdout, stderr });
+    });
+  });
+}
+
+describe('checkpointer verify', () => {
+  test('of a whole store: lists all generations, the retired ones too, and exits with 0', async () => {
+    const { code, stdout } = await verify('-o', 'json');
+    expect(code).toBe(0);
+    const scheduler = 'kube-system/DaemonSet/kube-scheduler';
+    expect(JSON.parse(stdout)).toMatchObject({
+      version: 1,
+      whole: true,
+      problems: [],
+      quarantined: [],
+      generations: [
+        { workload: scheduler, place: 'workloads', generation: 1, roles: ['proven'], state: 'whole', files: 4 },
+        { workload: scheduler, place: 'workloads', generation: 2, roles: ['newest'], state: 'whole', files: 4 },
+        { workload: 'kube-system/DaemonSet/kube-apiserver', place: 'retired', generation: 1, state: 'whole' },
+      ],
+    });
+  });
+
+  test('of a damaged store: names what is wrong in which file and exits with 3', async () => {
+    await truncate(join(generationPath(workloadPath(store, SCHEDULER), 1), 'files/secrets/key-1'), 5);
+    const json = await verify('-o', 'json');
+    expect(json.code).toBe(3);
+    const report = JSON.parse(json.stdout);
+    expect(report.whole).toBe(false);
+    expect(report.generations[0]).toMatchObject({ state: 'damaged', detail: 'files/secrets/key-1 has 5 bytes, 300 were written' });
+    const { code, stdout } = await verify();
+    expect(code).toBe(3);
+    expect(stdout).toContain('files/secrets/key-1 has 5 bytes, 300 were written');
+    expect(stdout).toContain('DAMAGED');
+  });
+
+  test('finds damaged pointers, and what the store did not make', async () => {
+    await writeFile(join(workloadPath(store, SCHEDULER), 'proven'), '7 x\n');
+    await mkdir(join(store, 'workloads/kube-system.ds.stray'));
+    await symlink('/etc', join(store, 'workloads/kube-system.ds.link'));
+    const { code, stdout } = await verify('-o', 'json');
+    expect(code).toBe(3);
+    expect(JSON.parse(stdout).problems.map(({ path }: { path: string }) => path.slice(store.length + 1))).toEqual([
+      'workloads/kube-system.ds.kube-scheduler/proven',
+      'workloads/kube-system.ds.link',
+      'workloads/kube-system.ds.stray',
+    ]);
+  });
+
+  test('changes nothing: it works where nothing can be written', async () => {
+    const names = async () => (await readdir(store, { recursive: true })).sort();
+    const before = await names();
+    await chmod(store, 0o500);
+    expect((await verify()).code).toBe(0);
+    await chmod(store, 0o700);
+    expect(await names()).toEqual(before);
+  });
+
+  test('of a store of a later version, and of no store: says so and exits with 2', async () => {
+    await writeFile(join(store, 'format'), encodeFormatLine(2));
+    expect(await verify()).toMatchObject({ code: 2, stderr: expect.stringContaining('the store has format 2, this version reads 1') });
+    await rm(store, { recursive: true });
+    expect(await verify()).toMatchObject({ code: 2, stderr: expect.stringContaining('there is no such directory') });
+  });
+});
