@@ -68,7 +68,12 @@ export type DataRef = NamedRef & { readonly kind: DataKind };
 
 /** Text values of a ConfigMap; the values of a Secret, which are base64 in the API, decoded. */
 export function bytesOf(kind: DataKind, value: string): Uint8Array {
-  return new Uint8Array(Buffer.from(value, kind === 'Secret' ? 'base64' : 'utf8'));
+  return viewOf(Buffer.from(value, kind === 'Secret' ? 'base64' : 'utf8'));
+}
+
+/** The same bytes, not a copy of them: a Secret may have a MiB. */
+function viewOf(buffer: Buffer): Uint8Array {
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
 }
 
 /** The value of one key as the kubelet finds it: a ConfigMap's `data` before its `binaryData`. */
@@ -76,7 +81,7 @@ export function bytesAt(kind: DataKind, object: V1Secret | V1ConfigMap, key: str
   const text = own(object.data, key);
   if (text !== undefined) return bytesOf(kind, text);
   const binary = kind === 'ConfigMap' && 'binaryData' in object ? own(object.binaryData, key) : undefined;
-  return binary === undefined ? undefined : new Uint8Array(Buffer.from(binary, 'base64'));
+  return binary === undefined ? undefined : viewOf(Buffer.from(binary, 'base64'));
 }
 
 /** Every key of the object, sorted. */
