@@ -13,6 +13,9 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'runc', program: 'runc', tests: 'the CRI source on a real containerd' },
   { name: 'busybox-static', program: 'busybox', tests: 'the CRI source on a real containerd' },
   { name: 'strace', program: 'strace', tests: 'the order of writes and fsyncs' },
+  { name: 'xfsprogs', program: 'mkfs.xfs', tests: 'power cuts at the block level' },
+  { name: 'e2fsprogs', program: 'mkfs.ext4', tests: 'power cuts at the block level' },
+  { name: 'mount', program: 'mount', tests: 'power cuts at the block level' },
   { name: 'util-linux', program: 'flock', tests: 'the leader lock' },
 ];
 
