@@ -32,6 +32,17 @@ describe('Secret and ConfigMap volumes', () => {
     expect(copy.files.find((f) => f.path === 'v/blob')?.bytes).toEqual(new Uint8Array([254, 0]));
   });
 
+  it('carry empty values, keys with dots, and a MiB', () => {
+    const large = new Uint8Array(1024 * 1024).fill(7);
+    const volumes = [{ name: 'v', secret: { secretName: 'large' } }];
+    const { files } = copyOf(markedPod({ volumes }), { 'Secret/large': { ...secret({ '.a.b': large, 'c.': '' }), immutable: true } });
+    expect(files.map(({ path, bytes }) => [path, bytes.length])).toEqual([
+      ['v/.a.b', 1024 * 1024],
+      ['v/c.', 0],
+    ]);
+    expect(Buffer.compare(files[0]?.bytes ?? new Uint8Array(), large)).toBe(0);
+  });
+
   it('with items carry only these, at their paths, with their modes', () => {
     const items = [
       { key: 'tls.key', path: 'deep/down/key', mode: 0o400 },

@@ -56,7 +56,7 @@ function directoryOf(r: Rendering, { spec }: V1PersistentVolume, name: string, f
     return undefined;
   };
   const source = spec?.local ?? spec?.hostPath;
-  if (source === undefined) return reject(`is a ${sourceOf(spec)} volume, which needs the API server or a controller`);
+  if (source === undefined) return reject(`is of the kind ${sourceOf(spec)}, which needs the API server, a driver or a controller`);
   if (!source.path.startsWith('/')) return reject('has a path that is not absolute');
   if (spec?.volumeMode === 'Block') return reject('is a block device');
   // Mount options belong to the kubelet's own mount of the volume; a hostPath has none.
@@ -80,5 +80,5 @@ const NOT_SOURCES = new Set([
 ]);
 
 function sourceOf(spec: V1PersistentVolume['spec']): string {
-  return Object.keys(spec ?? {}).find((key) => !NOT_SOURCES.has(key)) ?? 'kind of';
+  return Object.keys(spec ?? {}).find((key) => !NOT_SOURCES.has(key)) ?? 'unknown';
 }
