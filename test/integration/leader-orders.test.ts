@@ -4,11 +4,20 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { acquireLeaderLock, tryLeaderLock } from '../../src/lock/leader.ts';
+import { readLeader } from '../../src/status.ts';
+import { checkpointer as checkpointerCommand, testHost } from '../support/host/host.ts';
 import { Program } from '../support/lines.ts';
 import { skipLoudly } from '../support/skip.ts';
 import { until } from '../support/until.ts';
 
 const CANDIDATE = join(import.meta.dirname, '../support/lock/candidate.ts');
+/** Nothing listens at port 1. */
+const KUBECONFIG = JSON.stringify({
+  'current-context': 'c',
+  contexts: [{ name: 'c', context: { cluster: 'k', user: 'u' } }],
+  clusters: [{ name: 'k', cluster: { server: 'https://127.0.0.1:1' } }],
+  users: [{ name: 'u', user: { token: 't' } }],
+});
 const isolated = (command: string, ...more: string[]) =>
   spawnSync('unshare', ['--mount', ...more, 'sh', '-c', command], { encoding: 'utf8', env: { ...process.env, NODE: process.execPath } });
 const namespaces = isolated('true', '--pid', '--fork').status === 0 ? undefined : 'unshare --mount --pid needs root and util-linux';
@@ -119,6 +128,17 @@ test('the holder and the next one notice that the file was deleted and made agai
   expect(current?.isCurrent()).toBe(true);
   current?.release();
   old.release();
+});
+
+test('a daemon whose lock file is replaced ends, to be started again and wait for whoever leads by then', async () => {
+  await using host = await testHost();
+  await writeFile(join(host.dir, 'kubelet.conf'), KUBECONFIG);
+  const daemon = checkpointerCommand('run', '--node-name=n1', ...host.flags(), `--container-runtime-endpoint=unix://${host.dir}/none.sock`);
+  await until(() => readLeader(host.store), 10_000);
+  await rename(host.lockFile, `${host.lockFile}.old`);
+  await writeFile(host.lockFile, '');
+  const { code, err } = await daemon;
+  expect([code, err]).toEqual([1, expect.stringContaining('was removed or replaced: another checkpointer may lead now')]);
 });
 
 describe.skipIf(skipLoudly('lock files in namespaces and on full disks', namespaces))('elsewhere', () => {

@@ -8,6 +8,9 @@ import { encodeFormatLine } from '../../src/checkpoint/store/format.ts';
 import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.ts';
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import { settleBoot } from '../../src/checkpoint/store/write.ts';
+import { tryLeaderLock } from '../../src/lock/leader.ts';
+import { Container, ContainerState, PodSandbox } from '../../src/sources/cri/generated/runtime.ts';
+import { CriServer } from '../support/cri/server.ts';
 import { checkpointer, type Host, testHost, workloadNamed } from '../support/host/host.ts';
 
 let host: Host;
@@ -133,6 +136,66 @@ describe('recover by hand', () => {
     const { code, err } = await byHand('--yes', `--container-runtime-endpoint=unix://${host.dir}/none.sock`);
     expect([code, err]).toEqual([1, expect.stringContaining('the container runtime does not answer')]);
     expect(await host.active()).toEqual([]);
+  });
+
+  describe('with a runtime', () => {
+    let runtime: CriServer;
+    beforeEach(async () => {
+      runtime = new CriServer(join(host.dir, 'cri.sock'));
+      runtime.containerStatus = () => ({ state: ContainerState.CONTAINER_RUNNING });
+      await runtime.start();
+      for (const name of ['kube-apiserver', 'kube-scheduler']) await host.save(name);
+      // Also in a boot that the daemon has settled before it died.
+      await settleBoot(host.store, (await readFile(host.bootIdFile, 'utf8')).trim());
+      runs('kube-scheduler-x7k2f', 'pod-kube-scheduler');
+    });
+    afterEach(() => runtime.stop());
+
+    /** A pod from the API server with one running container. */
+    function runs(name: string, uid: string): void {
+      const labels = { 'io.kubernetes.pod.name': name, 'io.kubernetes.pod.namespace': 'kube-system', 'io.kubernetes.pod.uid': uid };
+      const annotations = { 'kubernetes.io/config.source': 'api', 'checkpointer.alpha.coreos.com/checkpoint': 'true' };
+      const metadata = { name, namespace: 'kube-system', uid, attempt: 0 };
+      runtime.sandboxes.push(PodSandbox.fromPartial({ id: `s-${uid}`, metadata, labels, annotations }));
+      runtime.containers.push(
+        Container.fromPartial({
+          id: `c-${uid}`,
+          podSandboxId: `s-${uid}`,
+          metadata: { name: 'c', attempt: 0 },
+          state: ContainerState.CONTAINER_RUNNING,
+          labels,
+        }),
+      );
+    }
+    const seeing = (...more: string[]) => byHand(`--container-runtime-endpoint=unix://${runtime.socket}`, ...more);
+
+    test('shows what it would do, and does nothing, with --dry-run', async () => {
+      const { code, out } = await seeing('--dry-run');
+      expect(code, out).toBe(0);
+      expect(out).toMatch(/kube-apiserver +activate g1-a1 +Activating/);
+      expect(out).toMatch(/kube-scheduler +- /);
+      expect(await host.active()).toEqual([]);
+    });
+
+    test('does it with --yes, and leaves alone what runs', async () => {
+      const { code, out } = await seeing('--yes');
+      expect(code, out).toBe(0);
+      expect(await host.active()).toEqual([manifest('kube-apiserver', 1, 1)]);
+      expect((await seeing('--yes')).out).toContain('nothing to do');
+    });
+
+    test('does not act without being told to where there is nobody to ask', async () => {
+      const { code, err } = await seeing();
+      expect([code, err]).toEqual([2, expect.stringContaining('--yes')]);
+      expect(await host.active()).toEqual([]);
+    });
+
+    test('does nothing while a checkpointer leads', async () => {
+      const leader = await tryLeaderLock(host.lockFile);
+      const { code, err } = await seeing('--yes');
+      leader?.release();
+      expect([code, err]).toEqual([1, expect.stringContaining('a checkpointer leads on this node')]);
+    });
   });
 
   test('needs a store', async () => {

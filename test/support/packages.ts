@@ -16,6 +16,7 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'xfsprogs', program: 'mkfs.xfs', tests: 'power cuts at the block level' },
   { name: 'e2fsprogs', program: 'mkfs.ext4', tests: 'power cuts at the block level' },
   { name: 'mount', program: 'mount', tests: 'power cuts at the block level' },
+  { name: 'systemd', program: 'systemd-analyze', tests: 'systemd-analyze of the units, and the boot order on a real systemd' },
   { name: 'util-linux', program: 'flock', tests: 'the leader lock' },
 ];
 

@@ -35,7 +35,7 @@ function due(kubelet: KubeletState, now = NOW): Observation {
 }
 
 /** What is done and said after these states of the lock, seen one after the other. */
-function after(...states: readonly (readonly [KubeletState, number])[]) {
+function seeing(...states: readonly (readonly [KubeletState, number])[]) {
   let memory: Memory = EMPTY_MEMORY;
   let last = decide(memory, due({ state: 'unknown', detail: '' }), POLICY);
   for (const [kubelet, now] of states) {
@@ -48,32 +48,32 @@ function after(...states: readonly (readonly [KubeletState, number])[]) {
 
 describe('a copy whose parent is ready to take over', () => {
   it('yields while a kubelet holds its lock, also when another one has been waiting for it for long', () => {
-    expect(after([held(10), NOW]).kinds).toEqual(['makeRoom']);
-    expect(after([held(10, 20), NOW]).kinds).toEqual(['makeRoom']);
+    expect(seeing([held(10), NOW]).kinds).toEqual(['makeRoom']);
+    expect(seeing([held(10, 20), NOW]).kinds).toEqual(['makeRoom']);
   });
 
   it('yields where the lock says nothing: not configured, or its holder cannot be seen', () => {
-    expect(after([{ state: 'unknown', detail: 'hostPID' }, NOW]).kinds).toEqual(['makeRoom']);
+    expect(seeing([{ state: 'unknown', detail: 'hostPID' }, NOW]).kinds).toEqual(['makeRoom']);
   });
 
   it('stays while no kubelet holds the lock', () => {
-    expect(after([held(10), NOW], [free, NOW + 60_000])).toMatchObject({ kinds: [], reason: 'KubeletAway' });
+    expect(seeing([held(10), NOW], [free, NOW + 60_000])).toMatchObject({ kinds: [], reason: 'KubeletAway' });
   });
 
   it('stays for a while when the lock has another holder, or somebody has come to contend for it', () => {
     for (const next of [held(20), held(10, 20)]) {
-      const changed = after([held(10), NOW], [next, NOW + 1_000]);
+      const changed = seeing([held(10), NOW], [next, NOW + 1_000]);
       expect(changed).toMatchObject({ kinds: [], reason: 'KubeletAway', wakeAt: NOW + 1_000 + HAND_OVER });
-      expect(after([held(10), NOW], [next, NOW + 1_000], [next, NOW + 1_000 + HAND_OVER]).kinds).toEqual(['makeRoom']);
+      expect(seeing([held(10), NOW], [next, NOW + 1_000], [next, NOW + 1_000 + HAND_OVER]).kinds).toEqual(['makeRoom']);
     }
   });
 
   it('counts a kubelet that comes back after a pause as another one', () => {
-    expect(after([held(10), NOW], [free, NOW + 1], [held(11), NOW + 2]).reason).toBe('KubeletAway');
+    expect(seeing([held(10), NOW], [free, NOW + 1], [held(11), NOW + 2]).reason).toBe('KubeletAway');
   });
 
   it('does not wait for the first kubelet of a boot to settle', () => {
-    expect(after([free, NOW], [held(10), NOW + 500]).kinds).toEqual(['makeRoom']);
+    expect(seeing([free, NOW], [held(10), NOW + 500]).kinds).toEqual(['makeRoom']);
   });
 
   it('begins no trial while it stays', () => {
