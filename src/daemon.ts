@@ -42,12 +42,12 @@ export function createWake(): Wake {
     async wait(ms, signal) {
       if (!pending && !signal.aborted) {
         await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, ms);
           const done = () => {
             clearTimeout(timer);
             signal.removeEventListener('abort', done);
             resolve();
           };
+          const timer = setTimeout(done, ms);
           resume = done;
           signal.addEventListener('abort', done, { once: true });
         });
