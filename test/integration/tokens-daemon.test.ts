@@ -9,17 +9,19 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { act, type Effects } from '../../src/act.ts';
 import { CHECKPOINT } from '../../src/checkpoint/annotations.ts';
 import { makeCopy } from '../../src/checkpoint/copy.ts';
-import type { Copy } from '../../src/checkpoint/copy-types.ts';
+import type { Copy, ObjectLookup } from '../../src/checkpoint/copy-types.ts';
 import { prepareStore } from '../../src/checkpoint/store/layout.ts';
 import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.ts';
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import { workloadKey, workloadOf } from '../../src/checkpoint/workload.ts';
 import { startCluster, type TestCluster } from '../support/embedded/cluster.ts';
-import { bind, create, get, PODS, pod } from '../support/embedded/objects.ts';
+import { bind, create, get, PODS, pod, SECRETS } from '../support/embedded/objects.ts';
 import { until } from '../support/until.ts';
 
 const CLI = new URL('../../src/cli.ts', import.meta.url).pathname;
 const OLD = 'the-old-token';
+const VALUE = 'the-value-of-a-secret';
+const SECRET = { metadata: { name: 'keys', namespace: 'kube-system' }, data: { key: Buffer.from(VALUE).toString('base64') } };
 
 let cluster: TestCluster;
 let directory: string;
@@ -29,6 +31,7 @@ beforeAll(async () => {
   directory = await mkdtemp(join(tmpdir(), 'tokens-'));
   store = join(directory, 'store');
   await mkdir(join(directory, 'manifests'));
+  await create(cluster.admin, SECRETS, SECRET);
   await create(cluster.admin, '/api/v1/namespaces/kube-system/serviceaccounts', { metadata: { name: 'controllers' } });
 });
 afterAll(async () => {
@@ -38,10 +41,11 @@ afterAll(async () => {
 
 async function createPod(): Promise<V1Pod> {
   const projected = { defaultMode: 0o644, sources: [{ serviceAccountToken: { path: 'token', expirationSeconds: 3607 } }] };
+  const keys = { name: 'keys', secret: { secretName: 'keys', defaultMode: 0o400 } };
   const owner = { apiVersion: 'apps/v1', kind: 'DaemonSet', name: 'controllers', uid: 'ds', controller: true };
   const meta = { annotations: { [CHECKPOINT]: 'true' }, ownerReferences: [owner] };
   const name = `controllers-${Math.random().toString(36).slice(2, 7)}`;
-  await create(cluster.admin, PODS, pod(name, { serviceAccountName: 'controllers', volumes: [{ name: 'v', projected }] }, meta));
+  await create(cluster.admin, PODS, pod(name, { serviceAccountName: 'controllers', volumes: [{ name: 'v', projected }, keys] }, meta));
   await bind(cluster.admin, name, 'n1');
   return (await get(cluster.admin, `${PODS}/${name}`)) as unknown as V1Pod;
 }
@@ -49,13 +53,11 @@ async function createPod(): Promise<V1Pod> {
 /** The copy with a token that has to be renewed soon, as an earlier daemon left it. */
 function earlierCopy(parent: V1Pod, renewAt: number): Copy {
   const times = { renewAt: new Date(renewAt).toISOString(), expiresAt: new Date(renewAt + 60_000).toISOString() };
-  const outcome = makeCopy(
-    parent,
-    (ref) => (ref.kind === 'Token' ? { state: 'present', object: { token: OLD, ...times } } : { state: 'absent' }),
-    {
-      secretEnv: 'refuse',
-    },
-  );
+  const lookup: ObjectLookup = (ref) => {
+    if (ref.kind === 'Token') return { state: 'present', object: { token: OLD, ...times } };
+    return ref.kind === 'Secret' ? { state: 'present', object: SECRET } : { state: 'absent' };
+  };
+  const outcome = makeCopy(parent, lookup, { secretEnv: 'refuse' });
   if (outcome.kind !== 'copy') throw new Error(`no copy: ${JSON.stringify(outcome)}`);
   return outcome.copy;
 }
@@ -130,7 +132,7 @@ test('what a reboot gets has a token that works: renewed in time, and bound anew
     expect(rebound.proven?.digest).toBe(renewed.proven?.digest);
     expect(await statusWith(renewed.token ?? '')).toBe(401);
     expect(await statusWith(rebound.token ?? '')).toBe(403);
-    for (const token of [OLD, renewed.token, rebound.token]) expect(daemon.said()).not.toContain(token);
+    for (const secret of [OLD, renewed.token, rebound.token, VALUE, SECRET.data.key]) expect(daemon.said()).not.toContain(secret);
   } finally {
     await daemon.end();
   }
