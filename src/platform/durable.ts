@@ -40,7 +40,7 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
 /** Replaces (or makes) a file: temporary file beside it, fsync, rename, fsync of the directory. The temporary name begins with a dot. */
 export async function replaceDurable(path: string, bytes: Uint8Array, mode = 0o600): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.tmp`);
-  await rm(temporary, { force: true });
+  await rm(temporary, { recursive: true, force: true });
   try {
     await createDurable(temporary, bytes, mode);
     await rename(temporary, path);

@@ -60,7 +60,9 @@ export class StoreError extends Error {
 export function storeFailure(error: unknown): StoreFailure | undefined {
   if (error instanceof StoreError) return error.failure;
   const errno = errnoOf(error);
-  return errno === undefined ? undefined : FAILURES[errno];
+  const failure = errno === undefined ? undefined : FAILURES[errno];
+  // The lock of a transaction lies in the store, too: its error explains the file system's.
+  return failure ?? (error instanceof Error && error.cause instanceof Error ? storeFailure(error.cause) : undefined);
 }
 
 /** The same error as a StoreError, if it is one of the file system's; any other error as it is. */

@@ -1,0 +1,169 @@
+/** A disk that is full, read-only or slow while the daemon wants to save: it goes on observing, keeps its lock, says why, and saves once it can. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { findProgram, PROGRAM_PATH } from '../support/packages.ts';
+import { skipLoudly } from '../support/skip.ts';
+import { missingForCrashDisks } from '../support/store/crash-disk.ts';
+import { look } from '../support/store/look.ts';
+import { SCHEDULER } from '../support/store/sample.ts';
+import { until } from '../support/until.ts';
+
+const DAEMON = join(import.meta.dirname, '../support/store/daemon.ts');
+const env = { ...process.env, PATH: PROGRAM_PATH };
+
+let dir: string;
+let store: string;
+let lockFile: string;
+let daemon: Daemon | undefined;
+let mounted: string | undefined;
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'hard-times-'));
+  [store, lockFile] = [join(dir, 'disk/store'), join(dir, 'lock')];
+  await mkdir(join(dir, 'disk'));
+  await mkdir(join(dir, 'manifests'));
+});
+
+afterEach(async () => {
+  await daemon?.end();
+  daemon = undefined;
+  if (mounted !== undefined) spawnSync('umount', [mounted], { env });
+  mounted = undefined;
+  await rm(dir, { recursive: true, force: true });
+});
+
+class Daemon {
+  observed = 0;
+  /** Reason codes, in the order in which they came. */
+  readonly reasons: string[] = [];
+  readonly child: ChildProcess;
+  readonly #input: NodeJS.WritableStream;
+
+  constructor() {
+    const child = spawn(process.execPath, [DAEMON, store, join(dir, 'manifests'), lockFile], { stdio: ['pipe', 'pipe', 'pipe'] });
+    createInterface({ input: child.stdout }).on('line', () => this.observed++);
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      const entry: { msg?: string; to?: string } = JSON.parse(line);
+      if (entry.msg === 'transition' && entry.to !== undefined) this.reasons.push(entry.to);
+    });
+    this.child = child;
+    this.#input = child.stdin;
+  }
+
+  content(text: string): void {
+    this.#input.write(`${text}\n`);
+  }
+
+  /** Observations in so many milliseconds from now. */
+  async observedWithin(ms: number): Promise<number> {
+    const before = this.observed;
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    return this.observed - before;
+  }
+
+  async end(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const closed = once(this.child, 'close');
+    this.child.kill('SIGKILL');
+    await closed;
+  }
+}
+
+const holdsLock = (): boolean => spawnSync('flock', ['-n', lockFile, 'true'], { env }).status !== 0;
+const newest = async (): Promise<string | undefined> => (await look(store, SCHEDULER)).newest;
+
+function command(name: string, ...args: readonly string[]): void {
+  const { status, stderr } = spawnSync(name, args, { env, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`${name} ${args.join(' ')}: ${stderr}`);
+}
+
+async function start(): Promise<Daemon> {
+  daemon = new Daemon();
+  await until(async () => (await newest()) === 'one', 10_000);
+  return daemon;
+}
+
+describe.skipIf(skipLoudly('a save on a full or read-only disk', missingForCrashDisks()))('a save on a file system of its own', () => {
+  beforeEach(() => {
+    command('truncate', '-s', '16M', join(dir, 'image'));
+    command('mkfs.ext4', '-q', '-F', '-m', '0', join(dir, 'image'));
+    command('mount', '-o', 'loop', join(dir, 'image'), join(dir, 'disk'));
+    mounted = join(dir, 'disk');
+  });
+
+  test('that is 100 % full: StoreFull, the previous generation is whole, the daemon observes and keeps its lock; with room again it saves', {
+    timeout: 60_000,
+  }, async () => {
+    const daemon = await start();
+    await writeFile(join(dir, 'disk/filler'), Buffer.alloc(20 * 1024 * 1024)).catch(() => undefined);
+    daemon.content('two');
+    await until(() => daemon.reasons.at(-1) === 'StoreFull', 10_000);
+    expect(await daemon.observedWithin(1_000)).toBeGreaterThanOrEqual(3);
+    expect(holdsLock()).toBe(true);
+    expect(await look(store, SCHEDULER)).toMatchObject({ newest: 'one', generations: { 1: 'one' } });
+    await rm(join(dir, 'disk/filler'));
+    await until(async () => (await newest()) === 'two', 20_000);
+    await until(() => daemon.reasons.at(-1) === 'Saved', 5_000);
+  });
+
+  test('that became read-only: StoreReadOnly, the daemon observes and keeps its lock; writable again it saves', {
+    timeout: 60_000,
+  }, async () => {
+    const daemon = await start();
+    // Nothing may be being written for that.
+    await until(() => spawnSync('mount', ['-o', 'remount,ro', join(dir, 'disk')], { env }).status === 0, 10_000);
+    daemon.content('two');
+    await until(() => daemon.reasons.at(-1) === 'StoreReadOnly', 10_000);
+    expect(await daemon.observedWithin(1_000)).toBeGreaterThanOrEqual(3);
+    expect(holdsLock()).toBe(true);
+    expect(await newest()).toBe('one');
+    command('mount', '-o', 'remount,rw', join(dir, 'disk'));
+    await until(async () => (await newest()) === 'two', 20_000);
+  });
+});
+
+const noStrace = findProgram('strace') === undefined ? 'strace is not installed' : undefined;
+
+describe.skipIf(skipLoudly('a save on a slow disk', noStrace))('a save on a disk', () => {
+  test('on which every fsync takes 10 s: the daemon observes and keeps its lock all the time, and the save is done in the end', {
+    timeout: 120_000,
+  }, async () => {
+    const daemon = await start();
+    const strace = spawn(
+      findProgram('strace') ?? '',
+      [
+        '-f',
+        '-qq',
+        '-o',
+        '/dev/null',
+        '-e',
+        'trace=fsync',
+        '-e',
+        'inject=fsync:delay_enter=10000000:when=1',
+        '-p',
+        String(daemon.child.pid),
+      ],
+      { stdio: 'ignore' },
+    );
+    try {
+      await until(() => spawnSync('grep', ['-q', `TracerPid:\t${strace.pid}`, `/proc/${daemon.child.pid}/status`]).status === 0);
+      daemon.content('two');
+      const seconds: number[] = [];
+      while ((await newest()) !== 'two') seconds.push(await daemon.observedWithin(2_000));
+      // The loop waits a second for a save, and one for its status, before it goes on without them.
+      expect(seconds.length).toBeGreaterThanOrEqual(4);
+      expect(seconds[0]).toBeGreaterThanOrEqual(1);
+      expect(Math.min(...seconds.slice(1)), String(seconds)).toBeGreaterThanOrEqual(5);
+      expect(holdsLock()).toBe(true);
+      await until(() => daemon.reasons.at(-1) === 'Saved', 20_000);
+      console.log(`observations in each 2 s of a save on a slow disk: ${seconds.join(', ')}`);
+    } finally {
+      strace.kill('SIGKILL');
+    }
+  });
+});

@@ -1,0 +1,52 @@
+/**
+ * The daemon's own loop on a real store, with a pod whose content the test says: `daemon <store> <manifests> <lock file>`. Each line on standard input is the
+ * pod's new content; "observed" is said for every observation, the log goes to standard error. It holds the leader lock as the daemon does.
+ */
+import { createInterface } from 'node:readline';
+import { prepareStore } from '../../../src/checkpoint/store/layout.ts';
+import { workloadKey } from '../../../src/checkpoint/workload.ts';
+import { createWake, runDaemon } from '../../../src/daemon.ts';
+import { acquireLeaderLock } from '../../../src/lock/leader.ts';
+import { createLog } from '../../../src/platform/log.ts';
+import { createDiskSource } from '../../../src/sources/disk.ts';
+import { observation, POLICY, parent, runtimePod, workload } from '../observations.ts';
+import { effectsOn } from './effects.ts';
+import { SCHEDULER, sampleCopy } from './sample.ts';
+
+async function main(store: string, manifests: string, lockFile: string): Promise<void> {
+  const ending = new AbortController();
+  process.once('SIGTERM', () => ending.abort());
+  const lock = await acquireLeaderLock({ path: lockFile, signal: ending.signal, onWaiting: () => undefined });
+  await prepareStore(store);
+  const wake = createWake();
+  let content = 'one';
+  createInterface({ input: process.stdin }).on('line', (line) => {
+    content = line;
+    wake.wake();
+  });
+  const disk = createDiskSource(store, manifests);
+  await runDaemon({
+    effects: effectsOn(store, manifests),
+    policy: POLICY,
+    clock: () => performance.now(),
+    observe: async () => {
+      const read = await disk.read();
+      process.stdout.write('observed\n');
+      const stored = read.state === 'ok' ? read.store.workloads.get(workloadKey(SCHEDULER))?.stored : undefined;
+      const pod = parent({ kind: 'copy', copy: sampleCopy(content) });
+      const seen = workload(SCHEDULER, { parent: { state: 'present', pod }, parentPods: [runtimePod('running')], stored });
+      return observation([seen], {
+        now: performance.now(),
+        disk: read.state === 'ok' ? { state: 'ok' } : { state: 'unknown', detail: read.detail },
+      });
+    },
+    wake,
+    pace: { quiet: () => 200, flux: 200 },
+    log: createLog(0),
+    signal: ending.signal,
+  });
+  await lock.release();
+  process.exit(0);
+}
+
+void main(process.argv[2] ?? '', process.argv[3] ?? '', process.argv[4] ?? '');
