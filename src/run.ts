@@ -15,6 +15,7 @@ import { acquireLeaderLock } from './lock/leader.ts';
 import { withTransaction } from './lock/transaction.ts';
 import { createLog } from './platform/log.ts';
 import { createMetrics } from './platform/metrics.ts';
+import { serveMetrics } from './platform/metrics-server.ts';
 import { createApiClient } from './sources/api/client.ts';
 import { type Kubeconfig, loadKubeconfig } from './sources/api/kubeconfig.ts';
 import { createApiSource } from './sources/api/source.ts';
@@ -86,6 +87,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
   await prepareStore(checkpointDir);
   const wake = createWake();
   const metrics = createMetrics();
+  const served = options.metricsAddress === undefined ? undefined : await serveMetrics(metrics.registry, options.metricsAddress);
   const api = createApiSource({
     client: createApiClient(kubeconfig),
     nodeName: options.nodeName,
@@ -138,7 +140,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
       signal,
     });
   } finally {
-    await Promise.allSettled([watching.close(), api.stop(), runtime.stop()]);
+    await Promise.allSettled([served?.close(), watching.close(), api.stop(), runtime.stop()]);
   }
 }
 

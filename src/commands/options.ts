@@ -12,16 +12,19 @@ export function flag(flags: string, description: string): Option {
   return option.env(`CHECKPOINTER_${option.name().toUpperCase().replaceAll('-', '_')}`);
 }
 
-export function duration(text: string): number {
-  try {
-    return parseDuration(text);
-  } catch (error) {
-    throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
-  }
+export function durationFlag(flags: string, description: string, byDefault: string): Option {
+  return flag(flags, description).argParser(parsedBy(parseDuration)).default(parseDuration(byDefault), byDefault);
 }
 
-export function durationFlag(flags: string, description: string, byDefault: string): Option {
-  return flag(flags, description).argParser(duration).default(parseDuration(byDefault), byDefault);
+/** For a flag whose value a parser of ours reads; its one-line Error becomes commander's. */
+export function parsedBy<T>(parse: (text: string) => T): (text: string) => T {
+  return (text) => {
+    try {
+      return parse(text);
+    } catch (error) {
+      throw new InvalidArgumentError(error instanceof Error ? error.message : String(error));
+    }
+  };
 }
 
 export function count(text: string): number {

@@ -3,9 +3,10 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
+import { parseListenAddress } from '../platform/metrics-server.ts';
 import { kubeletLockFileFlag } from './host-options.ts';
 import { InputError } from './input-error.ts';
-import { addStoreFlags, count, durationFlag, flag, parseKubernetesService } from './options.ts';
+import { addStoreFlags, count, durationFlag, flag, parsedBy, parseKubernetesService } from './options.ts';
 
 export interface RunOptions {
   readonly kubeconfig: string;
@@ -25,6 +26,7 @@ export interface RunOptions {
   readonly stopGracePeriod: number;
   readonly secretEnv: 'refuse' | 'inline';
   readonly kubernetesService?: string;
+  readonly metricsAddress: ReturnType<typeof parseListenAddress>;
   readonly kubeletLockFile?: string;
   readonly bootIdFile: string;
   readonly self?: string;
@@ -112,6 +114,11 @@ export function runCommand(): Command {
         '--kubernetes-service <host:port>',
         'KUBERNETES_SERVICE_HOST and _PORT for copies whose containers have no own; by default those of the Service default/kubernetes',
       ),
+    )
+    .addOption(
+      flag('--metrics-address <host:port>', 'where Prometheus finds the metrics of the daemon that leads, under /metrics; 0 for nowhere')
+        .argParser(parsedBy(parseListenAddress))
+        .default(undefined, '0'),
     )
     .addOption(flag('--v <level>', 'log level: 0 transitions and errors, 2 every request').argParser(count).default(0))
     .addOption(
