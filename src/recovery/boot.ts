@@ -127,7 +127,11 @@ export async function recover(
         const byWorkload = Map.groupBy(planRecovery({ ...seen, disk: now }).actions, ({ workload }) => workloadKey(workload));
         const due = [...byWorkload].filter(([key]) => !failed.has(key));
         if (due.length === 0) return;
+        const before = done.length;
         await Promise.all(due.map(([key, actions]) => perform(key, actions)));
+        // Where every copy was activated and none took the place of another there is nothing left to plan: reading it all again takes a tenth of the time.
+        const active = new Set(now.manifests.map(({ workload }) => workload));
+        if (done.slice(before).every(({ kind }) => kind === 'activate') && due.every(([key]) => !active.has(key))) return;
       }
     },
     { bootId: seen.bootId },
