@@ -3,9 +3,9 @@
  *
  * The lock is the directory `.lock-<boot id>` in the store (proper-lockfile: mkdir is atomic, its mtime is renewed every RENEW_MS). The boot id is in
  * the name so that a lock that a power cut left behind counts for nothing: after a boot the store is needed at once, and the clock may have jumped.
- * A holder that died without a reboot loses the lock STALE_MS after it last renewed it.
+ * A holder that died without a reboot loses the lock STALE_MS after it last renewed it, also when the clock was set back since.
  */
-import { readdir, rm } from 'node:fs/promises';
+import { lstat, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lock } from 'proper-lockfile';
@@ -53,6 +53,7 @@ export async function withTransaction<T>(
 async function acquire(storeDir: string, name: string, lost: AbortController, waitMs: number): Promise<() => Promise<void>> {
   const path = join(storeDir, name);
   const deadline = performance.now() + waitMs;
+  let seen: { readonly mtime: bigint; readonly since: number } | undefined;
   for (let wait: number = ATTEMPTS.first; ; wait = Math.min(wait * 2, ATTEMPTS.limit)) {
     try {
       return await lock(storeDir, {
@@ -65,8 +66,17 @@ async function acquire(storeDir: string, name: string, lost: AbortController, wa
     } catch (error) {
       if (!isErrno(error, 'ELOCKED') || performance.now() >= deadline) throw explain(error, storeDir, path);
     }
+    // A clock that was set back since makes a dead holder's lock look new for as long: that it is not renewed shows on our own clock, too.
+    const mtime = await mtimeOf(path);
+    if (mtime === undefined || seen?.mtime !== mtime) seen = mtime === undefined ? undefined : { mtime, since: performance.now() };
+    else if (performance.now() - seen.since > STALE_MS) await rm(path, { recursive: true, force: true });
     await sleep(wait);
   }
+}
+
+async function mtimeOf(path: string): Promise<bigint | undefined> {
+  const found = await lstat(path, { bigint: true }).catch(() => undefined);
+  return found?.mtimeNs;
 }
 
 function explain(error: unknown, storeDir: string, path: string): Error {

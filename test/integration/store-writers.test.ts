@@ -1,0 +1,69 @@
+/** The daemon and a command at the same moment, and commands that are killed half way. */
+import { mkdir, mkdtemp, readdir, rm, utimes } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { prepareStore } from '../../src/checkpoint/store/layout.ts';
+import { saveGeneration } from '../../src/checkpoint/store/write.ts';
+import { withTransaction } from '../../src/lock/transaction.ts';
+import { readBootId } from '../../src/sources/boot.ts';
+import { Program } from '../support/lines.ts';
+import { leftovers, look } from '../support/store/look.ts';
+import { ABOUT, SCHEDULER, sampleCopy } from '../support/store/sample.ts';
+
+const SAVER = join(import.meta.dirname, '../support/store/saver.ts');
+
+let store: string;
+
+beforeEach(async () => {
+  store = join(await mkdtemp(join(tmpdir(), 'store-writers-')), 'store');
+  await prepareStore(store);
+});
+
+afterEach(() => rm(join(store, '..'), { recursive: true, force: true }));
+
+describe('two writers', () => {
+  test('make one generation each for every save, and none is lost or mixed', async () => {
+    const savers = ['a', 'b', 'c'].map((name) => new Program(SAVER, [store, name, '8']));
+    await Promise.all(savers.map((saver) => saver.ended));
+    const { generations } = await look(store, SCHEDULER);
+    expect(Object.keys(generations)).toHaveLength(24);
+    expect(Object.values(generations).sort()).toEqual(
+      ['a', 'b', 'c'].flatMap((name) => Array.from({ length: 8 }, (_, i) => `${name} ${i + 1}`)).sort(),
+    );
+  });
+
+  test('of which one is killed in the middle of a save: the other goes on when the lock is old, and the store is whole', {
+    timeout: 60_000,
+  }, async () => {
+    const saver = new Program(SAVER, [store, 'killed', '1000']);
+    await saver.says('saving');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    await saver.kill();
+    const lock = join(store, `.lock-${await readBootId()}`);
+    const old = Date.now() / 1000 - 11;
+    await utimes(lock, old, old).catch(() => undefined);
+    await withTransaction(store, () => saveGeneration(store, SCHEDULER, sampleCopy('next'), ABOUT));
+    expect((await look(store, SCHEDULER)).newest).toBe('next');
+    expect(await leftovers(store, SCHEDULER)).toEqual([]);
+    expect((await readdir(store)).filter((name) => name.startsWith('.lock'))).toEqual([]);
+  });
+
+  test('without a lock, as when a stopped process loses it: neither damages what the other saves', async () => {
+    const both = ['one', 'two'].map((name) => saveGeneration(store, SCHEDULER, sampleCopy(name), ABOUT));
+    const results = await Promise.allSettled(both);
+    const saved = results.filter(({ status }) => status === 'fulfilled').length;
+    expect(Object.keys((await look(store, SCHEDULER)).generations).length).toBeGreaterThanOrEqual(saved > 0 ? 1 : 0);
+  });
+
+  test("a dead holder's lock from the future, because the clock was set back, is taken over after 10 s", { timeout: 30_000 }, async () => {
+    const lock = join(store, `.lock-${await readBootId()}`);
+    await mkdir(lock);
+    const future = Date.now() / 1000 + 86_400;
+    await utimes(lock, future, future);
+    const started = performance.now();
+    await withTransaction(store, () => saveGeneration(store, SCHEDULER, sampleCopy('next'), ABOUT));
+    expect(performance.now() - started).toBeGreaterThan(9_000);
+    expect((await look(store, SCHEDULER)).newest).toBe('next');
+  });
+});
