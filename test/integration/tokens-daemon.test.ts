@@ -75,13 +75,14 @@ function startDaemon() {
   const child = spawn(process.execPath, [CLI, 'run', ...Object.entries(flags).map(([name, value]) => `--${name}=${value}`)], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  const closed = once(child, 'close');
   let said = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (chunk: string) => (said += chunk));
   return {
     said: () => said,
     end: async () => {
       child.kill('SIGTERM');
-      await once(child, 'close');
+      await closed;
     },
   };
 }
@@ -117,8 +118,10 @@ test('what a reboot gets has a token that works: renewed in time, and bound anew
   };
   const daemon = startDaemon();
   try {
-    await until(() => daemon.said().includes('API server: ok'), 10_000);
-    expect((await stored()).token).toBe(OLD);
+    await until(() => {
+      if (!daemon.said().includes('API server: ok')) throw new Error(daemon.said());
+      return true;
+    }, 20_000);
     await until(async () => (await stored()).token !== OLD, 15_000);
     expect(Date.now()).toBeGreaterThanOrEqual(renewAt);
     const renewed = await stored();
