@@ -124,7 +124,9 @@ export async function recover(
       for (;;) {
         const now = await disk.read();
         if (now.state === 'unknown') throw new Error(now.detail);
-        const byWorkload = Map.groupBy(planRecovery({ ...seen, disk: now }).actions, ({ workload }) => workloadKey(workload));
+        const { actions, reports } = planRecovery({ ...seen, disk: now });
+        for (const [key, { reason, message }] of reports) if (reason === 'NothingToActivate') failed.set(key, message);
+        const byWorkload = Map.groupBy(actions, ({ workload }) => workloadKey(workload));
         const due = [...byWorkload].filter(([key]) => !failed.has(key));
         if (due.length === 0) return;
         const before = done.length;
