@@ -81,14 +81,16 @@ function holds(generation: StoredGeneration, copy: Copy): boolean {
 }
 
 /** While none is proven, one of these may have been: its pointer can have been lost. */
-const KEPT_UNPROVEN = 3;
+export const KEPT_UNPROVEN = 3;
+/** Kept of those that nothing is known to need, while that is not known for sure. */
+export const KEPT_IN_DOUBT = 8;
 
 /**
- * Retention: the proven generation, the one proven before it, the newest and those that run are kept. A runtime that did not answer may still run one, and
- * a pointer that cannot be read may have protected one; then nothing is deleted.
+ * Retention: the proven generation, the one proven before it, the newest and those that run are kept. A runtime that did not answer may still run another
+ * one, and a pointer that cannot be read may have protected one: then only what exceeds a bound is deleted, the oldest first.
  */
 function prune({ workload, stored, active, copyPods }: Case['workload'], runtimeKnown: boolean): Action[] {
-  if (stored === undefined || !runtimeKnown || stored.damagedPointers.length > 0) return [];
+  if (stored === undefined) return [];
   const latest = [...stored.generations.keys()].sort((a, b) => b - a);
   const used = new Set<GenerationNumber | undefined>([
     ...(stored.proven === undefined ? latest.slice(0, KEPT_UNPROVEN) : []),
@@ -98,6 +100,10 @@ function prune({ workload, stored, active, copyPods }: Case['workload'], runtime
     ...active.map((manifest) => manifest.generation),
     ...copyPods.map((pod) => pod.generation),
   ]);
-  const generations = [...stored.generations.keys()].filter((number) => !used.has(number));
+  const certain = runtimeKnown && stored.damagedPointers.length === 0;
+  const generations = latest
+    .filter((number) => !used.has(number))
+    .slice(certain ? 0 : KEPT_IN_DOUBT)
+    .reverse();
   return generations.length === 0 ? [] : [{ kind: 'prune', workload, generations }];
 }

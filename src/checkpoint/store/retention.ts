@@ -13,6 +13,29 @@ import { readNewest, readPointer } from './read.ts';
 export const QUARANTINE_LIMIT = 8;
 export const RETIRED_LIMIT = 32;
 
+/** Generations of one workload at the most: proven, the one before it, newest, one that runs, one that is being saved, and those kept in doubt (see save.ts). */
+const GENERATIONS = { certain: 5, inDoubt: 13 } as const;
+
+/**
+ * The store never takes more than this, in bytes on the disk: as many generations as are kept, each no larger than the largest there was, and a few small
+ * files for each. In doubt: while the container runtime does not answer, or a pointer is damaged.
+ */
+export function maximumBytes(given: {
+  readonly workloads: number;
+  /** Blocks and all: what `du` says of it. */
+  readonly largestGeneration: number;
+  readonly blockSize: number;
+  readonly inDoubt?: boolean;
+}): number {
+  const { workloads, largestGeneration, blockSize, inDoubt = false } = given;
+  const each = GENERATIONS[inDoubt ? 'inDoubt' : 'certain'];
+  const places = workloads + RETIRED_LIMIT;
+  const generations = places * each + QUARANTINE_LIMIT;
+  // A workload: its directory, that of its generations, and 5 files; a reason; what lies at the top, some of it twice while it is replaced.
+  const small = (places * 8 + QUARANTINE_LIMIT + 16) * blockSize;
+  return generations * largestGeneration + small;
+}
+
 /** Moves a generation that does not verify out of the way, with the reason beside it. `now` in milliseconds, wall clock. */
 export async function quarantineGeneration(
   root: string,
