@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { chmod, mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,6 +35,24 @@ function verify(...flags: string[]): Promise<{ code: number; stdout: string; std
     });
   });
 }
+
+describe('a store without this program', () => {
+  const shell = (script: string, cwd: string) => execFileSync('sh', ['-euc', script], { cwd, encoding: 'utf8' }).trim();
+
+  test('is read with cat, sed and sha256sum, as the head of the format says', () => {
+    const workloadDir = workloadPath(store, SCHEDULER);
+    const [generation, sum] = shell('cat proven', workloadDir).split(' ');
+    expect(shell(`sha256sum generations/${generation}/index.json`, workloadDir).split(' ')[0]).toBe(sum);
+    const generationDir = generationPath(workloadDir, Number(generation));
+    expect(shell('sed -n 2p index.json', generationDir)).toBe(
+      `"sha256": "${shell('sed 2d index.json | sha256sum', generationDir).split(' ')[0]}",`,
+    );
+    const index: { files: { path: string; sha256: string }[] } = JSON.parse(shell('cat index.json', generationDir));
+    const sums = index.files.map(({ path, sha256 }) => `${sha256}  ${path}`).join('\n');
+    expect(execFileSync('sha256sum', ['-c'], { cwd: generationDir, input: `${sums}\n`, encoding: 'utf8' })).toContain('pod.json: OK');
+    expect(shell("printf %s 'pod-checkpointer store 1' | sha256sum", store).split(' ')[0]).toBe(shell('cat format', store).split(' ')[3]);
+  });
+});
 
 describe('checkpointer verify', () => {
   test('of a whole store: lists all generations, the retired ones too, and exits with 0', async () => {
