@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { activated } from './checkpoint/materialize.ts';
 import type { Action, ActionKind } from './checkpoint/model.ts';
-import { DamagedError } from './checkpoint/store/errors.ts';
+import { DamagedError, storeFailure } from './checkpoint/store/errors.ts';
 import { loadGeneration } from './checkpoint/store/load.ts';
 import { workloadPath } from './checkpoint/store/paths.ts';
 import { discardRetired, quarantineGeneration, retireWorkload, reviveWorkload } from './checkpoint/store/retention.ts';
@@ -47,12 +47,26 @@ const EXECUTORS: Executors = {
     await transaction(() => pruneGenerations(checkpointDir, workload, generations));
   },
   async activate({ workload, generation, activation }, effects) {
-    const { checkpointDir, podManifestPath, transaction } = effects;
-    await transaction(async () => {
+    const { checkpointDir, podManifestPath, transaction, wallClock } = effects;
+    let begun = false;
+    const change = async () => {
+      begun = true;
       const { pod } = await verified(workload, generation, effects);
       // Counted before it is used: a cut in between wastes a number, the other way round one would serve twice.
-      await recordActivation(checkpointDir, workload, activation);
-      await writeManifest(podManifestPath, activated(pod, activation));
+      const counted = await recordActivation(checkpointDir, workload, activation).then(
+        () => activation,
+        (error: unknown) => {
+          if (storeFailure(error) === undefined) throw error;
+          // A full or read-only disk must not keep the node down. Seconds are above any count, and not used twice either.
+          return Math.max(activation, Math.floor(wallClock() / 1000));
+        },
+      );
+      await writeManifest(podManifestPath, activated(pod, counted));
+    };
+    await transaction(change).catch(async (error: unknown) => {
+      // No lock can be made in such a store, and so nobody else changes it.
+      if (begun || storeFailure(error) === undefined) throw error;
+      await change();
     });
   },
   async deactivate({ file }, { podManifestPath }) {

@@ -1,16 +1,20 @@
 /** A disk that is full, read-only or slow while the daemon wants to save: it goes on observing, keeps its lock, says why, and saves once it can. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { act } from '../../src/act.ts';
+import { prepareStore } from '../../src/checkpoint/store/layout.ts';
+import { saveGeneration } from '../../src/checkpoint/store/write.ts';
 import { findProgram, PROGRAM_PATH } from '../support/packages.ts';
 import { skipLoudly } from '../support/skip.ts';
 import { missingForCrashDisks } from '../support/store/crash-disk.ts';
+import { effectsOn } from '../support/store/effects.ts';
 import { look } from '../support/store/look.ts';
-import { SCHEDULER } from '../support/store/sample.ts';
+import { ABOUT, SCHEDULER, sampleCopy } from '../support/store/sample.ts';
 import { until } from '../support/until.ts';
 
 const DAEMON = join(import.meta.dirname, '../support/store/daemon.ts');
@@ -82,6 +86,13 @@ function command(name: string, ...args: readonly string[]): void {
   if (status !== 0) throw new Error(`${name} ${args.join(' ')}: ${stderr}`);
 }
 
+function mountSmallDisk(): void {
+  command('truncate', '-s', '16M', join(dir, 'image'));
+  command('mkfs.ext4', '-q', '-F', '-m', '0', join(dir, 'image'));
+  command('mount', '-o', 'loop', join(dir, 'image'), join(dir, 'disk'));
+  mounted = join(dir, 'disk');
+}
+
 async function start(): Promise<Daemon> {
   daemon = new Daemon();
   await until(async () => (await newest()) === 'one', 10_000);
@@ -89,12 +100,7 @@ async function start(): Promise<Daemon> {
 }
 
 describe.skipIf(skipLoudly('a save on a full or read-only disk', missingForCrashDisks()))('a save on a file system of its own', () => {
-  beforeEach(() => {
-    command('truncate', '-s', '16M', join(dir, 'image'));
-    command('mkfs.ext4', '-q', '-F', '-m', '0', join(dir, 'image'));
-    command('mount', '-o', 'loop', join(dir, 'image'), join(dir, 'disk'));
-    mounted = join(dir, 'disk');
-  });
+  beforeEach(mountSmallDisk);
 
   test('that is 100 % full: StoreFull, the previous generation is whole, the daemon observes and keeps its lock; with room again it saves', {
     timeout: 60_000,
@@ -125,6 +131,31 @@ describe.skipIf(skipLoudly('a save on a full or read-only disk', missingForCrash
     command('mount', '-o', 'remount,rw', join(dir, 'disk'));
     await until(async () => (await newest()) === 'two', 20_000);
   });
+});
+
+describe.skipIf(skipLoudly('an activation on a full or read-only disk', missingForCrashDisks()))('an activation while the store', () => {
+  const FAULTS = {
+    'is 100 % full': () => writeFile(join(dir, 'disk/filler'), Buffer.alloc(20 * 1024 * 1024)).catch(() => undefined),
+    'is read-only': async () => command('mount', '-o', 'remount,ro', join(dir, 'disk')),
+  } as const;
+
+  test.each(Object.keys(FAULTS) as (keyof typeof FAULTS)[])(
+    '%s: happens, each time under a name that was not used before',
+    async (fault) => {
+      mountSmallDisk();
+      await prepareStore(store);
+      await saveGeneration(store, SCHEDULER, sampleCopy('one'), ABOUT);
+      await FAULTS[fault]();
+      const manifests = join(dir, 'manifests');
+      let seconds = 1_800_000_000;
+      const effects = { ...effectsOn(store, manifests), wallClock: () => seconds++ * 1000 };
+      for (const many of [1, 2]) {
+        const { activations } = await look(store, SCHEDULER);
+      await act({ kind: 'activate', workload: SCHEDULER, generation: 1, activation: activations + 1 }, effects);
+        expect(await readdir(manifests)).toHaveLength(many);
+      }
+    },
+  );
 });
 
 const noStrace = findProgram('strace') === undefined ? 'strace is not installed' : undefined;
