@@ -1,5 +1,5 @@
 import { execFile, execFileSync } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -98,13 +98,14 @@ describe('checkpointer verify', () => {
     ]);
   });
 
-  test('changes nothing: it works where nothing can be written', async () => {
-    const names = async () => (await readdir(store, { recursive: true })).sort();
-    const before = await names();
-    await chmod(store, 0o500);
+  test('changes nothing', async () => {
+    const state = async () => {
+      const names = (await readdir(store, { recursive: true })).sort();
+      return Promise.all(names.map(async (name) => `${name} ${(await lstat(join(store, name), { bigint: true })).ctimeNs}`));
+    };
+    const before = await state();
     expect((await verify()).code).toBe(0);
-    await chmod(store, 0o700);
-    expect(await names()).toEqual(before);
+    expect(await state()).toEqual(before);
   });
 
   test('of a store of a later version, and of no store: says so and exits with 2', async () => {
