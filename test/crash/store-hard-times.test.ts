@@ -151,7 +151,7 @@ describe.skipIf(skipLoudly('an activation on a full or read-only disk', missingF
       const effects = { ...effectsOn(store, manifests), wallClock: () => seconds++ * 1000 };
       for (const many of [1, 2]) {
         const { activations } = await look(store, SCHEDULER);
-      await act({ kind: 'activate', workload: SCHEDULER, generation: 1, activation: activations + 1 }, effects);
+        await act({ kind: 'activate', workload: SCHEDULER, generation: 1, activation: activations + 1 }, effects);
         expect(await readdir(manifests)).toHaveLength(many);
       }
     },

@@ -6,6 +6,8 @@ export default class ClosingLine implements Reporter {
     const states = modules.flatMap((module) => [...module.children.allTests()].map((test) => test.result().state));
     const count = (state: string) => states.filter((one) => one === state).length;
     const broken = modules.filter((module) => module.state() === 'failed' && [...module.children.allTests('failed')].length === 0).length;
-    process.stdout.write(`\nTests: ${count('passed')} passed, ${count('failed') + broken + unhandled.length} failed, ${count('skipped')} skipped\n`);
+    process.stdout.write(
+      `\nTests: ${count('passed')} passed, ${count('failed') + broken + unhandled.length} failed, ${count('skipped')} skipped\n`,
+    );
   }
 }
