@@ -17,6 +17,8 @@ export interface RequestOptions {
   readonly headTimeoutMs: number;
   /** Until the whole body is there, in milliseconds from the start. */
   readonly bodyTimeoutMs: number;
+  /** Over a connection of its own: whether the server takes a new one is the question. */
+  readonly fresh?: boolean;
 }
 
 export interface WatchOptions {
@@ -80,16 +82,20 @@ export function createApiClient(
       connections.agent.maxFreeSockets = 0;
       dropIdle(connections.agent);
     }
-    const agent = new Agent({
-      keepAlive: true,
+    const agent = newAgent(identity, true);
+    connections = { identity, agent };
+    return agent;
+  }
+
+  function newAgent(identity: Identity, keepAlive: boolean): Agent {
+    return new Agent({
+      keepAlive,
       keepAliveMsecs: KEEP_ALIVE_MS,
       // Said outright, so that NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment changes nothing.
       rejectUnauthorized: true,
       secureContext: identity.context,
       ...(config.serverName !== undefined && { servername: config.serverName }),
     });
-    connections = { identity, agent };
-    return agent;
   }
 
   /** Sends a GET, or a POST where there is something to send, and hands its answer to `use`, within the deadlines; whatever breaks meanwhile is classified. */
@@ -114,7 +120,7 @@ export function createApiClient(
     };
     const onAbort = () => end(unreachable('aborted', `${server}: stopped`));
     const deadline = (ms: number) => setTimeout(() => end(unreachable('timeout', `${server}: no answer within ${ms} ms`)), ms);
-    const agent = agentFor(identity);
+    const agent = options.fresh === true ? newAgent(identity, false) : agentFor(identity);
     const request = httpsRequest(`${server}${path}${queryString(options.query)}`, {
       agent,
       method: options.send === undefined ? 'GET' : 'POST',
@@ -212,6 +218,7 @@ interface Deadlines {
   readonly bodyTimeoutMs: number | undefined;
   /** A JSON document. */
   readonly send?: string;
+  readonly fresh?: boolean;
 }
 
 function queryString(query: Readonly<Record<string, string>> | undefined): string {

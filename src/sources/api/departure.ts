@@ -29,7 +29,7 @@ export function createDepartureWatch(
   async function ask(): Promise<void> {
     asking = true;
     while (wanted && !signal.aborted) {
-      const answer = await client.probe('/readyz', { signal, headTimeoutMs: TIMEOUT, bodyTimeoutMs: TIMEOUT });
+      const answer = await client.probe('/readyz', { signal, headTimeoutMs: TIMEOUT, bodyTimeoutMs: TIMEOUT, fresh: true });
       if (signal.aborted) break;
       if (wanted && answer.kind === 'unreachable' && answer.cause === 'refused') onGone(answer);
       await sleep(PERIOD, signal);
