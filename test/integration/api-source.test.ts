@@ -364,8 +364,9 @@ describe('an object', () => {
     server.put(pod('unmarked', 'uid-unmarked', { volumes: [{ name: 'v', secret: { secretName: 'tls' } }] }));
     server.put(podWithSecret('apiserver', 'tls'));
     await until(() => source.snapshot().object(TLS_SECRET).state === 'present');
-    const asked = server.requests.filter((r) => r.path === SECRETS);
-    expect(asked.map((r) => r.query.get('fieldSelector'))).toEqual(['metadata.name=tls', 'metadata.name=tls']);
+    const asked = () => server.requests.filter((r) => r.path === SECRETS).map((r) => r.query.get('fieldSelector'));
+    await until(() => asked().length === 2);
+    expect(asked()).toEqual(['metadata.name=tls', 'metadata.name=tls']);
 
     server.put(secret('tls', { key: 'djI=' }));
     await until(() => JSON.stringify(source.snapshot().object(TLS_SECRET)).includes('djI='));
