@@ -76,7 +76,7 @@ export async function runDaemon(daemon: Daemon): Promise<void> {
     const { progressed, retryAt, refused } = await executor.run(decision.actions, signal);
 
     const next = nextStatus(status, observation, withRefusals(decision, refused), new Date(effects.wallClock()).toISOString());
-    logTransitions(log, status, next);
+    logTransitions(log, status, next, observation);
     if (observation.disk.state === 'ok') await write(next);
     status = next;
     if (!progressed) await wake.wait(untilNext(decision, retryAt, clock(), pace), signal);
@@ -101,12 +101,22 @@ const OF_SAVING: ReadonlySet<Reason> = new Set(['Saving', 'Saved', 'Protected'] 
 /** One write at a time; a disk that is slow does not hold up the loop. What a write missed is in the next. */
 function createStatusWriter(checkpointDir: string, log: Logger): (status: Status) => Promise<void> {
   let written: Status | undefined;
+  let refused: string | undefined;
   let writing: Promise<void> | undefined;
   return async (status) => {
     if (writing !== undefined || sameStatus(written, status)) return;
-    written = status;
     writing = writeStatus(checkpointDir, status)
-      .catch((error: unknown) => log.warn({ error: messageOf(error) }, 'status.json could not be written'))
+      .then(
+        () => {
+          written = status;
+          refused = undefined;
+        },
+        (error: unknown) => {
+          // Said once for each kind of failure, tried again with each decision.
+          if (refused !== messageOf(error)) log.warn({ error: messageOf(error) }, 'status.json could not be written');
+          refused = messageOf(error);
+        },
+      )
       .finally(() => {
         writing = undefined;
       });
@@ -121,9 +131,11 @@ function untilNext(decision: Decision, retryAt: Millis | undefined, now: Millis,
   return Math.max(1, Math.min(due, decision.flux ? pace.flux : pace.quiet()));
 }
 
-function logTransitions(log: Logger, before: Status | undefined, after: Status): void {
+function logTransitions(log: Logger, before: Status | undefined, after: Status, observation: Observation): void {
   for (const source of ['api', 'runtime', 'disk'] as const) {
-    if (before?.[source] !== after[source]) log.info({ source, from: before?.[source], to: after[source] }, 'source');
+    const seen = observation[source];
+    const detail = 'detail' in seen ? { detail: seen.detail } : {};
+    if (before?.[source] !== after[source]) log.info({ source, from: before?.[source], to: after[source], ...detail }, 'source');
   }
   for (const [workload, { reason, message }] of Object.entries(after.workloads)) {
     const from = before?.workloads[workload]?.reason;

@@ -87,6 +87,8 @@ export function createExecutor({ effects, clock, log, onLate, onStoreFailure }: 
 
   async function run(actions: readonly Action[], signal: AbortSignal): Promise<Executed> {
     let progressed = false;
+    /** What waits for its own time; what is only blocked behind it waits with it. */
+    const waiting: Action[] = [];
     // What follows in the list may rely on what failed: a copy is not removed when the one that replaces it could not be put there.
     const blocked = new Set<string>(going.keys());
     for (const action of actions) {
@@ -96,13 +98,17 @@ export function createExecutor({ effects, clock, log, onLate, onStoreFailure }: 
       const before = failures.get(actionKey(action));
       if ((before !== undefined && clock() < before.retryAt) || (CAN_WAIT.has(action.kind) && going.size > 0)) {
         blocked.add(subject);
+        waiting.push(action);
         continue;
       }
       const done = await within(attempt(action), subject);
       if (done === true) progressed = true;
-      else blocked.add(subject);
+      else {
+        blocked.add(subject);
+        waiting.push(action);
+      }
     }
-    return { progressed, ...standing(actions) };
+    return { progressed, ...standing(actions, waiting) };
   }
 
   async function within(attempt: Promise<boolean>, subject: string): Promise<boolean | 'late'> {
@@ -122,14 +128,14 @@ export function createExecutor({ effects, clock, log, onLate, onStoreFailure }: 
     return outcome;
   }
 
-  function standing(actions: readonly Action[]): Omit<Executed, 'progressed'> {
+  function standing(actions: readonly Action[], waiting: readonly Action[]): Omit<Executed, 'progressed'> {
     let retryAt: Millis | undefined;
     const refused = new Map<WorkloadKey, { failure: StoreFailure; message: string }>();
     for (const action of actions) {
       const failure = failures.get(actionKey(action));
       if (failure === undefined) continue;
       // While something goes on, its end wakes the loop.
-      if (going.size === 0) retryAt = Math.min(retryAt ?? failure.retryAt, failure.retryAt);
+      if (going.size === 0 && waiting.includes(action)) retryAt = Math.min(retryAt ?? failure.retryAt, failure.retryAt);
       if (failure.store !== undefined && 'workload' in action)
         refused.set(workloadKey(action.workload), { failure: failure.store, message: `${action.kind}: ${failure.message}` });
     }

@@ -117,13 +117,16 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
     wallClock: Date.now,
     transaction: (change) => withTransaction(checkpointDir, change, { bootId }),
   };
+  // For people only: a full disk must not keep the node down.
   await writeLeader(checkpointDir, {
     pid: process.pid,
     where: self === undefined ? 'host' : `a pod of ${self}`,
     since: new Date().toISOString(),
     bootId,
     version: VERSION,
-  });
+  }).catch((error: unknown) =>
+    log.warn({ error: error instanceof Error ? error.message : String(error) }, 'leader.json could not be written'),
+  );
   try {
     await runDaemon({
       effects,

@@ -45,7 +45,7 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
   if (observation.disk.state === 'unknown') return { memory, actions: [], reports: new Map(), wakeAt: undefined, flux: true };
 
   const cases = new Map<WorkloadKey, Case>();
-  const leaving = isLeaving(memory, observation, policy);
+  const leaving = isLeaving(before, memory, observation, policy);
   for (const [key, workload] of observation.workloads) {
     cases.set(key, {
       observation,
@@ -67,6 +67,9 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
   return {
     memory: {
       ...memory,
+      ...(leaving || (before.leaving === true && observation.self !== undefined && !observation.workloads.has(observation.self))
+        ? { leaving: true }
+        : {}),
       workloads: new Map(
         verdicts.map(([key, verdict]): [WorkloadKey, WorkloadMemory] => [key, verdict.memory ?? cases.get(key)?.memory ?? {}]),
       ),
@@ -143,16 +146,22 @@ function leave({ workload, leaving }: Case): Verdict | undefined {
   };
 }
 
-/** Rule 7: the checkpointer's own pod is confirmed gone for the grace period. */
-function isLeaving(memory: Memory, observation: Observation, policy: Policy): boolean {
+/**
+ * The checkpointer takes everything away when it leaves, so its pod must be gone for many times the grace period of others: a pod that waits for its
+ * scheduler is missing from this node, too, and the node's identity may not ask for the DaemonSet.
+ */
+const LEAVE_FACTOR = 10;
+
+/** Rule 7: the checkpointer's own pod is confirmed gone. Once its generations are out of use there is nothing left to tell by, and it goes on leaving. */
+function isLeaving(before: Memory, memory: Memory, observation: Observation, policy: Policy): boolean {
   const own = observation.self;
   const workload = own === undefined ? undefined : observation.workloads.get(own);
   const remembered = own === undefined ? undefined : memory.workloads.get(own);
-  if (observation.api.state !== 'ok' || workload === undefined || remembered?.absentSince === undefined) return false;
-  return (
-    observation.now >= remembered.absentSince + policy.checkpointGracePeriod &&
-    isConfirmedGone({ observation, workload, memory: remembered })
-  );
+  if (observation.api.state !== 'ok') return false;
+  if (workload === undefined) return before.leaving === true;
+  if (remembered?.absentSince === undefined) return false;
+  const long = observation.now >= remembered.absentSince + LEAVE_FACTOR * policy.checkpointGracePeriod;
+  return long && isConfirmedGone({ observation, workload, memory: remembered });
 }
 
 /** Cold-boot activation is over when both sources have answered and nothing is left that it would activate at once. */

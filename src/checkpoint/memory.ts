@@ -24,9 +24,11 @@ export interface WorkloadMemory {
   /** When the API server was last asked for the absent parent. */
   readonly askedAt?: Millis;
   /** The parent was given the place of the active copy. */
-  readonly trial?: { readonly since: Millis; readonly deadline: Millis };
-  /** Trials that failed in a row, and when the next may begin. */
-  readonly failedTrials?: { readonly count: number; readonly retryAt: Millis };
+  readonly trial?: { readonly since: Millis; readonly deadline: Millis; readonly failed?: boolean };
+  /** Trials of a spec that failed in a row, and when the next may begin. Another spec begins anew. */
+  readonly failedTrials?: { readonly count: number; readonly retryAt: Millis; readonly digest?: Digest };
+  /** When an edited manifest was last restored. */
+  readonly restoredAt?: Millis;
 }
 
 export interface KubeletMemory {
@@ -40,6 +42,8 @@ export interface Memory {
   readonly apiUnreachableSince?: Millis;
   /** Who held the kubelet's lock when that was last known. */
   readonly kubelet?: KubeletMemory;
+  /** The checkpointer was leaving the node when this was last decided. */
+  readonly leaving?: boolean;
   readonly workloads: ReadonlyMap<WorkloadKey, WorkloadMemory>;
 }
 
@@ -93,8 +97,19 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
     askedAt: workload.parent.state === 'absent' ? memory.askedAt : undefined,
     // A manifest that is still there means that the yield did not happen.
     trial: active ? undefined : memory.trial,
-    failedTrials: memory.failedTrials,
+    failedTrials: isOfAnotherSpec(memory, workload) ? undefined : memory.failedTrials,
+    restoredAt: memory.restoredAt,
   });
+}
+
+function isOfAnotherSpec({ failedTrials }: WorkloadMemory, workload: WorkloadObservation): boolean {
+  const digest = digestOfParent(workload);
+  return failedTrials?.digest !== undefined && digest !== undefined && failedTrials.digest !== digest;
+}
+
+/** Of the copy that would be made of the parent; undefined where none can be made now. */
+export function digestOfParent({ parent }: WorkloadObservation): Digest | undefined {
+  return parent.state === 'present' && parent.pod.copy.kind === 'copy' ? parent.pod.copy.copy.digest : undefined;
 }
 
 function compact(memory: { [K in keyof WorkloadMemory]: WorkloadMemory[K] | undefined }): WorkloadMemory {

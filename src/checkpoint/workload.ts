@@ -46,6 +46,8 @@ function requireIdentity(meta: V1ObjectMeta | undefined): { namespace: string; n
 
 /** What the API server appends to a generateName: five of these characters (apimachinery `rand.SafeEncodeString`), the base cut to 58. */
 const SUFFIX = '[bcdfghjklmnpqrstvwxz2456789]{5}';
+/** A pod template's hash is written with the same characters. */
+const HASH = '[bcdfghjklmnpqrstvwxz2456789]{1,10}';
 const GENERATE_NAME_BASE = 58;
 
 /**
@@ -60,7 +62,7 @@ export function ownsPodName(w: Workload, podName: string): boolean {
       return matches(w.name, '-[0-9]+', podName);
     case 'Deployment':
       return (
-        matches(w.name, `-[a-z0-9]{1,10}-${SUFFIX}`, podName) ||
+        matches(w.name, `-${HASH}-${SUFFIX}`, podName) ||
         matches(`${w.name}-`.slice(0, GENERATE_NAME_BASE), `[a-z0-9-]*${SUFFIX}`, podName, w.name.length >= GENERATE_NAME_BASE - 11)
       );
     case 'DaemonSet':

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Action } from '../checkpoint/model.ts';
-import type { Case, Verdict } from '../checkpoint/verdict.ts';
+import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import { activateAction } from './activation.ts';
 import { deactivateAll, makeRoom } from './yield.ts';
 
@@ -27,18 +27,29 @@ export function editsOf(manifest: V1Pod, stored: V1Pod): string[] {
   return edits;
 }
 
+/** Restoring ends what runs. Whoever edits every manifest that comes, a configuration management say, must not end the API server at each of its passes. */
+const RESTORE_AGAIN = 10 * 60_000;
+
 /** Undefined where the active manifest is what was written, or cannot be written again. */
 export function restore(given: Case, isSelf: boolean): Verdict | undefined {
-  const { workload, leaving } = given;
+  const { observation, workload, memory, leaving } = given;
   const active = workload.active[0];
   if (active?.edits === undefined || active.edits.length === 0 || leaving) return undefined;
   if (workload.stored?.generations.has(active.generation) !== true) return undefined;
+  const { now } = observation;
+  const fields = active.edits.join(', ');
+  const next = memory.restoredAt === undefined ? now : memory.restoredAt + RESTORE_AGAIN;
+  if (now < next) {
+    const message = `somebody changed ${fields} of ${active.file} again: it is restored in ${seconds(next - now)}; find out who writes there`;
+    return { reason: 'ManifestEdited', message, wakeAt: next };
+  }
   const activating: Action = activateAction(given, active.generation);
   return {
     reason: 'ManifestEdited',
-    message: `somebody changed ${active.edits.join(', ')} of ${active.file}: generation ${active.generation} is activated anew in its place`,
+    message: `somebody changed ${fields} of ${active.file}: generation ${active.generation} is activated anew in its place`,
     // The checkpointer's own containers are left to the kubelet: this process may be one of them.
     actions: [activating, ...(isSelf ? deactivateAll(workload) : makeRoom(workload))],
+    memory: { ...memory, restoredAt: now },
     flux: true,
   };
 }

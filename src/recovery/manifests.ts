@@ -27,9 +27,10 @@ export async function listManifests(directory: string): Promise<FoundManifest[]>
   const found: FoundManifest[] = [];
   for (const file of (await readdir(directory)).sort()) {
     if (!file.startsWith(PREFIX)) continue;
+    // Whatever else lies there under our prefix (a directory, a FIFO, a file that is too large) is not ours and must not stop us.
     const bytes = await readRegular(join(directory, file), MANIFEST_LIMIT).catch((error: unknown) => {
-      if (isErrno(error, 'ENOENT', 'ELOOP')) return undefined;
-      throw error;
+      if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'EIO')) throw error;
+      return undefined;
     });
     const copy = bytes === undefined ? undefined : parseActiveManifest(bytes);
     if (bytes !== undefined && copy !== undefined) found.push({ ...copy, file, bytes });

@@ -1,4 +1,6 @@
 /** Rule 4, yield: an active copy makes room for its parent, and comes back if the parent does not come up. */
+
+import { digestOfParent, type WorkloadMemory } from '../checkpoint/memory.ts';
 import type { Action, RuntimePod, StoredGeneration, WorkloadObservation } from '../checkpoint/model.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import type { WorkloadKey } from '../checkpoint/workload.ts';
@@ -13,7 +15,10 @@ function canOverlap(workload: WorkloadObservation): boolean {
   const copy = activeGeneration(workload);
   const parent =
     workload.parent.state === 'present' && workload.parent.pod.copy.kind === 'copy' ? workload.parent.pod.copy.copy : undefined;
-  return copy?.traits.handBack === 'overlap' && parent?.traits.handBack === 'overlap';
+  if (copy?.traits.handBack !== 'overlap') return false;
+  // While its objects are being read again, nothing speaks for the hard way.
+  if (workload.parent.state === 'present' && workload.parent.pod.copy.kind === 'waiting') return true;
+  return parent?.traits.handBack === 'overlap';
 }
 
 function activeGeneration({ active, stored }: WorkloadObservation): StoredGeneration | undefined {
@@ -144,16 +149,22 @@ function trial(given: Case): Verdict | undefined {
       flux: true,
     };
   }
-  const count = (memory.failedTrials?.count ?? 0) + 1;
-  const backoff = Math.min(policy.trialDeadline * 2 ** (count - 1), MAX_TRIAL_BACKOFF);
-  const { trial: _failed, ...rest } = memory;
+  // Remembered until a manifest is there: an activation that fails is tried again. It counts as one failure all the same.
+  const failed = memory.trial.failed === true ? memory.failedTrials : failure(given);
   return {
     reason: 'TrialFailed',
-    message: `the parent did not come up: activating generation ${generation}; the next trial begins in ${seconds(backoff)} at the earliest`,
+    message: `the parent did not come up: activating generation ${generation}; the next trial begins in ${seconds((failed?.retryAt ?? now) - now)} at the earliest`,
     actions: [activateAction(given, generation)],
-    memory: { ...rest, failedTrials: { count, retryAt: now + backoff } },
+    memory: { ...memory, trial: { ...memory.trial, failed: true }, ...(failed === undefined ? {} : { failedTrials: failed }) },
     flux: true,
   };
+}
+
+function failure({ observation: { now }, policy, workload, memory }: Case): NonNullable<WorkloadMemory['failedTrials']> {
+  const count = (memory.failedTrials?.count ?? 0) + 1;
+  const digest = digestOfParent(workload);
+  const retryAt = now + Math.min(policy.trialDeadline * 2 ** (count - 1), MAX_TRIAL_BACKOFF);
+  return { count, retryAt, ...(digest === undefined ? {} : { digest }) };
 }
 
 export function deactivateAll({ workload, active }: WorkloadObservation): Action[] {

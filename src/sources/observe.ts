@@ -55,7 +55,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
     workloads.set(key, {
       workload,
       parent,
-      parentPods: sandboxes.filter((sandbox) => isParent(sandbox, workload, pods)).map(runtimePod),
+      parentPods: sandboxes.filter((sandbox) => isParent(sandbox, workload, pods, api)).map(runtimePod),
       copyPods: sandboxes.flatMap((sandbox) => copyPod(sandbox, key)),
       stored,
       active: disk.manifests
@@ -82,7 +82,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
 function markedPods(pods: ReadonlyMap<string, V1Pod>): Map<WorkloadKey, V1Pod[]> {
   const marked = new Map<WorkloadKey, V1Pod[]>();
   for (const pod of pods.values()) {
-    if (!isMarked(pod)) continue;
+    if (!isMarked(pod) || hasEnded(pod)) continue;
     const key = workloadKey(workloadOf(pod));
     marked.set(key, [...(marked.get(key) ?? []), pod]);
   }
@@ -112,6 +112,8 @@ function parentOf(pod: V1Pod, copy: CopyOutcome): Parent {
   };
 }
 
+/** An evicted pod stays in the API for as long as nobody removes it, and never runs again. */
+const hasEnded = (pod: V1Pod): boolean => pod.status?.phase === 'Failed' || pod.status?.phase === 'Succeeded';
 const isTerminating = (pod: V1Pod): boolean => pod.metadata?.deletionTimestamp !== undefined;
 const created = (pod: V1Pod): number => new Date(pod.metadata?.creationTimestamp ?? 0).getTime();
 const compare = (a: V1Pod, b: V1Pod): number => ((a.metadata?.uid ?? '') < (b.metadata?.uid ?? '') ? -1 : 1);
@@ -136,9 +138,11 @@ const isLater = (one: Sandbox, other: Sandbox): boolean =>
   one.attempt > other.attempt || (one.attempt === other.attempt && one.createdAt > other.createdAt);
 
 /** By uid while the API server answers. Without it, by the mark and the name: the kubelet copies a pod's annotations to its sandbox. */
-function isParent(sandbox: Sandbox, workload: Workload, pods: readonly V1Pod[]): boolean {
+function isParent(sandbox: Sandbox, workload: Workload, pods: readonly V1Pod[], api: ApiSnapshot): boolean {
   if (sandbox.namespace !== workload.namespace || sandbox.annotations[CONFIG_SOURCE] !== 'api') return false;
   if (pods.some((pod) => pod.metadata?.uid === sandbox.uid)) return true;
+  const known = api.state.state === 'ok' ? api.pods.get(sandbox.uid) : undefined;
+  if (known !== undefined) return workloadKey(workloadOf(known)) === workloadKey(workload);
   return sandbox.annotations[CHECKPOINT] === 'true' && ownsPodName(workload, sandbox.name);
 }
 

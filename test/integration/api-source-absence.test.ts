@@ -124,3 +124,19 @@ test('a pod is asked for once at a time', async () => {
   await Promise.all([1, 2, 3].map(() => source.confirmAbsence('kube-system', 'etcd', 'uid-etcd')));
   expect(server.count('get', ETCD)).toBe(1);
 });
+
+test('mirror pods alone do not show that the API server knows its pods: the kubelet posts them into an empty one', async () => {
+  const { server, answer } = await started();
+  const mirror = {
+    ...pod('copy').metadata,
+    resourceVersion: '8',
+    annotations: { 'kubernetes.io/config.mirror': 'x', 'kubernetes.io/config.source': 'file' },
+  };
+  const list = (items: object[]) =>
+    forbidGet(server, (response) => response.end(JSON.stringify({ metadata: { resourceVersion: '9' }, items })));
+  const dns = { ...pod('dns'), metadata: { ...pod('dns').metadata, resourceVersion: '8' } };
+  list([{ ...pod('copy'), metadata: mirror }]);
+  expect(await answer()).toBe('unanswered');
+  list([{ ...pod('copy'), metadata: mirror }, dns]);
+  expect(await answer()).toBe('gone');
+});

@@ -64,6 +64,8 @@ describe('the embedded node', () => {
       metadata: { name: 'by-hand', namespace: 'kube-system' },
       spec: {
         hostNetwork: true,
+        // Told to end, it keeps its watches until it is killed.
+        terminationGracePeriodSeconds: 1,
         containers: [
           {
             name: 'kube-apiserver',

@@ -234,8 +234,8 @@ function expectedWithKubelet(world: World): Expected | undefined {
     return { reason: 'Trial', actions: [] };
   }
   if (world.active && parentPresent(world)) {
-    // A pod of which no copy can be made says nothing about sharing.
-    const overlap = world.handBack === 'overlap' && world.api !== 'refused' && world.api !== 'waiting';
+    // A pod of which no copy can be made says nothing about sharing; one whose objects are being read does not speak against it.
+    const overlap = world.handBack === 'overlap' && world.api !== 'refused';
     if (overlap) {
       if (!parentRuns) return { reason: 'YieldPending', actions: [] };
       return long ? { reason: 'Yielding', actions: ['deactivate'] } : { reason: 'Overlap', actions: [] };

@@ -8,6 +8,7 @@ import {
   CONTROLLERS,
   copyOf,
   copyPod,
+  digest,
   generation,
   NOW,
   observation,
@@ -144,6 +145,40 @@ describe('yield', () => {
       waits.push((failedTrials?.retryAt ?? 0) - NOW);
     }
     expect(waits).toEqual([90_000, 180_000, 360_000, 720_000, 1_440_000, 1_800_000, 1_800_000, 1_800_000]);
+  });
+
+  it('goes on trying to bring the copy back after a trial that failed, and counts it once', () => {
+    const failing = { ...handingBack(SCHEDULER, EXCLUSIVE, 'created'), active: [], copyPods: [] };
+    const memory: Memory = { workloads: new Map([[workloadKey(SCHEDULER), { trial: { since: NOW - 90_000, deadline: NOW } }]]) };
+    const first = decide(memory, observation([failing]), POLICY);
+    const running = { ...failing, parentPods: [runtimePod('ended', { attempts: 7 })] };
+    const again = decide(first.memory, observation([running], { now: NOW + 1_000 }), POLICY);
+    expect(kinds(again)).toEqual(['activate kube-scheduler']);
+    const remembered = again.memory.workloads.get(workloadKey(SCHEDULER));
+    expect(remembered?.failedTrials).toMatchObject({ count: 1, retryAt: NOW + 90_000 });
+    const back = decide(again.memory, observation([handingBack(SCHEDULER, EXCLUSIVE, 'ended')], { now: NOW + 2_000 }), POLICY);
+    expect(back.memory.workloads.get(workloadKey(SCHEDULER))?.trial).toBeUndefined();
+    expect(back.reports.get(workloadKey(SCHEDULER))?.reason).toBe('YieldPending');
+  });
+
+  it('does not hold the failures of one spec against another', () => {
+    const seen = (of: string) => {
+      const parentOf = parent({ kind: 'copy', copy: copyOf(of, EXCLUSIVE) }, { ready: false });
+      return observation([{ ...handingBack(SCHEDULER, EXCLUSIVE, 'created'), parent: { state: 'present', pod: parentOf } }]);
+    };
+    const memory: Memory = {
+      workloads: new Map([[workloadKey(SCHEDULER), { failedTrials: { count: 5, retryAt: NOW + 60_000, digest: digest('bad') } }]]),
+    };
+    expect(kinds(decide(memory, seen('bad'), POLICY))).not.toContain('makeRoom kube-scheduler');
+    expect(kinds(decide(memory, seen('mended'), POLICY))).toContain('makeRoom kube-scheduler');
+  });
+
+  it('does not end a copy that can share its port while the objects of its parent are being read again', () => {
+    const overlap: Traits = { servesApi: true, handBack: 'overlap' };
+    const seen = observation([
+      { ...handingBack(APISERVER, overlap, 'running'), parent: { state: 'present', pod: parent({ kind: 'waiting', objects: [] }) } },
+    ]);
+    expect(kinds(decide(EMPTY_MEMORY, seen, POLICY))).toEqual([]);
   });
 
   it('does not call a parent up that only runs for a moment between crashes', () => {
@@ -378,6 +413,25 @@ describe('self', () => {
     ]);
   });
 
+  it('does not leave because its pod is missing for a while, and goes on leaving once its generations are out of use', () => {
+    const absences = new Map([[PARENT_UID, 'gone' as const]]);
+    const gone = workload(SELF, {
+      parent: { state: 'absent', unmarked: false },
+      stored: stored([generation(1, 'self', EXCLUSIVE)], { newest: 1, proven: 1 }),
+      active: [{ file: 'self', generation: 1, activation: 1, edits: [] }],
+    });
+    const running = workload(SCHEDULER, {
+      parent: present('spec'),
+      parentPods: [runtimePod('running')],
+      stored: stored([generation(1, 'spec', EXCLUSIVE)], { newest: 1, proven: 1 }),
+    });
+    const world = (now: number) =>
+      observation(now < NOW + 700_000 ? [gone, running] : [{ ...running, stored: undefined }], { self: workloadKey(SELF), absences });
+    expect(over([NOW, NOW + 599_000], world).reports.get(workloadKey(SCHEDULER))?.reason).toBe('Protected');
+    expect(kinds(over([NOW, NOW + 600_000], world))).toContain('retire kube-scheduler');
+    expect(kinds(over([NOW, NOW + 600_000, NOW + 700_000, NOW + 701_000], world))).toEqual([]);
+  });
+
   it('leaves last: the others first, then its manifest, then its store', () => {
     const self = workload(SELF, {
       parent: { state: 'absent', unmarked: false },
@@ -386,7 +440,7 @@ describe('self', () => {
     });
     const absences = new Map([[PARENT_UID, 'gone' as const]]);
     const memory: Memory = {
-      workloads: new Map([[workloadKey(SELF), { absentSince: NOW - 60_000, lastParent: { name: 'self', uid: PARENT_UID } }]]),
+      workloads: new Map([[workloadKey(SELF), { absentSince: NOW - 600_000, lastParent: { name: 'self', uid: PARENT_UID } }]]),
     };
     const running = workload(SCHEDULER, {
       parent: present('spec'),

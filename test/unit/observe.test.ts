@@ -112,7 +112,22 @@ describe('the parent', () => {
   });
 });
 
+describe('a pod that was evicted', () => {
+  it('is no parent, however long it stays in the API', () => {
+    const evicted = pod('kube-apiserver-aaaaa', '1');
+    expect(look({ api: api({ state: 'ok' }, { ...evicted, status: { phase: 'Failed' } }) }).apiserver?.parent).toMatchObject({
+      state: 'absent',
+    });
+  });
+});
+
 describe('pods of the runtime', () => {
+  it('do not belong to a workload by name when the API server says that they are of another', () => {
+    const other = sandbox('kube-apiserver-bcdfg', '1', [container('c', 'running')]);
+    const owner = { ...pod('kube-apiserver-bcdfg', '1'), metadata: { ...pod('kube-apiserver-bcdfg', '1').metadata, ownerReferences: [] } };
+    expect(look({ api: api({ state: 'ok' }, owner), runtime: runtime(other) }).apiserver?.parentPods).toEqual([]);
+  });
+
   it('belong to a parent by uid, and without the API server by mark and name', () => {
     const one = sandbox('kube-apiserver-bcdfg', '1', [container('c', 'running')]);
     expect(look({ api: api({ state: 'ok' }, pod('kube-apiserver-bcdfg', '1')), runtime: runtime(one) }).apiserver?.parentPods).toHaveLength(

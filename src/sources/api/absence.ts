@@ -1,6 +1,7 @@
 /** Whether a pod is really gone. Only this may retire anything (design rule 6): a pod missing from a list proves nothing. */
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Absence } from '../../checkpoint/model.ts';
+import { isStatic } from '../../checkpoint/selection.ts';
 import type { ApiClient, RequestOptions } from './client.ts';
 import { listPage } from './wire.ts';
 
@@ -36,6 +37,8 @@ export async function askForPod(client: ApiClient, nodeName: string, pod: PodIde
 async function searchNode(client: ApiClient, nodeName: string, uid: string, deadlines: RequestOptions): Promise<Absence> {
   const answer = await client.get('/api/v1/pods', { ...deadlines, query: { fieldSelector: `spec.nodeName=${nodeName}` } });
   const page = answer.kind === 'ok' ? listPage<V1Pod>(answer.body) : undefined;
-  if (page === undefined || page.continue !== undefined || page.items.length === 0) return 'unanswered';
+  if (page === undefined || page.continue !== undefined) return 'unanswered';
+  // Mirror pods do not count: the kubelet posts them anew into an API server that has lost everything.
+  if (!page.items.some(([, found]) => !isStatic(found))) return 'unanswered';
   return page.items.some(([found]) => found === uid) ? 'present' : 'gone';
 }
