@@ -120,7 +120,8 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
   // For people only: a full disk must not keep the node down.
   await writeLeader(checkpointDir, {
     pid: process.pid,
-    where: self === undefined ? 'host' : `a pod of ${self}`,
+    // systemd gives every service of its own an INVOCATION_ID; containers do not get that of their runtime.
+    where: self === undefined || process.env['INVOCATION_ID'] !== undefined ? 'host' : `a pod of ${self}`,
     since: new Date().toISOString(),
     bootId,
     version: VERSION,

@@ -31,7 +31,8 @@ export const DEFAULT_PLACES: HostPlaces = {
   kubeconfig: '/etc/kubernetes/kubelet.conf',
   lockFile: '/run/lock/pod-checkpointer.lock',
   containerRuntimeEndpoint: 'unix:///run/containerd/containerd.sock',
-  kubeletLockFile: '/run/lock/kubelet.lock',
+  // A kubelet without --lock-file holds none: to watch a file that nobody takes would keep every copy active for ever.
+  kubeletLockFile: undefined,
   kubeletUnit: 'kubelet.service',
   nodeName: '%H',
   loadCredential: false,
@@ -43,6 +44,9 @@ export interface HostUnit {
   /** The unit whose start brings it along. */
   readonly wantedBy: string;
 }
+
+/** The workload that manifests/base makes. */
+const SELF = 'kube-system/DaemonSet/pod-checkpointer';
 
 /** The first line of every unit of ours: a file without it was written by somebody else. */
 export const UNIT_MARK = '# Written by checkpointer install-host; checkpointer uninstall-host removes it.';
@@ -86,6 +90,8 @@ function bootUnit(places: HostPlaces): HostUnit {
 function daemonUnit(places: HostPlaces): HostUnit {
   const { executable, checkpointDir, podManifestPath, containerRuntimeEndpoint, kubeletLockFile, nodeName } = places;
   const more = [
+    // Without it the checkpointer's own copy is a workload like any other to the daemon on the host, which would take it away.
+    `--self=${SELF}`,
     `--node-name=${nodeName}`,
     `--container-runtime-endpoint=${containerRuntimeEndpoint}`,
     ...(kubeletLockFile === undefined ? [] : [`--kubelet-lock-file=${kubeletLockFile}`]),
@@ -126,7 +132,7 @@ function guardUnit({ executable, kubeletLockFile, kubeletUnit }: HostPlaces): Ho
     Unit: ['Description=Starts the kubelet of the host when no kubelet holds its lock', 'StartLimitIntervalSec=0'],
     Service: [
       'Type=exec',
-      `ExecStart=${executable} kubelet-guard --kubelet-lock-file=${kubeletLockFile ?? DEFAULT_PLACES.kubeletLockFile} -- systemctl start ${kubeletUnit}`,
+      `ExecStart=${executable} kubelet-guard --kubelet-lock-file=${kubeletLockFile ?? '/run/lock/kubelet.lock'} -- systemctl start ${kubeletUnit}`,
       'Restart=always',
       'RestartSec=2s',
       ...hardening({ capabilities: [], families: ['AF_UNIX'], writable: [] }),

@@ -11,6 +11,9 @@ export function createKubeletLockSource(path: string | undefined): KubeletLockSo
     async read() {
       if (path === undefined) return { state: 'unknown', detail: 'no --kubelet-lock-file' };
       const lock = await readKubeletLock({ path });
+      // No kubelet has held it since the boot: it may be one that takes no lock at all.
+      if (lock.state === 'free' && lock.missing)
+        return { state: 'unknown', detail: `${path} does not exist: no kubelet has taken that lock yet` };
       if (lock.state !== 'held') return lock.state === 'free' ? { state: 'free' } : lock;
       return { state: 'held', pid: lock.holder.pid, waiting: lock.waiters.map(({ pid }) => pid) };
     },

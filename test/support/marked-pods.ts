@@ -19,6 +19,7 @@ export function markedPod(spec: Partial<V1PodSpec> = {}, metadata: V1Pod['metada
       annotations: { [CHECKPOINT]: 'true', ...metadata.annotations },
     },
     spec: { nodeName: 'master-1', restartPolicy: 'Always', containers: [container()], ...spec },
+    status: { hostIP: '10.0.0.1', hostIPs: [{ ip: '10.0.0.1' }], podIP: '10.0.0.1', podIPs: [{ ip: '10.0.0.1' }] },
   };
 }
 

@@ -1,11 +1,13 @@
 import type { V1EnvFromSource, V1EnvVar } from '@kubernetes/client-node';
 import { describe, expect, it } from 'vitest';
+import { makeCopy } from '../../src/checkpoint/copy.ts';
 import type { CopyPolicy } from '../../src/checkpoint/copy-types.ts';
 import {
   configMap,
   container,
   copyOf,
   firstContainer,
+  lookupIn,
   markedPod,
   type Objects,
   REFUSE,
@@ -123,17 +125,12 @@ describe('variables from a Secret', () => {
 describe('fields of the pod', () => {
   const field = (fieldPath: string): V1EnvVar => ({ name: 'X', valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } } });
 
-  it.each([
-    'spec.nodeName',
-    'status.hostIP',
-    'status.hostIPs',
-    'status.podIP',
-    'status.podIPs',
-    'metadata.namespace',
-    "metadata.labels['app']",
-  ])('%s stays a reference: a static pod gets the same answer', (path) => {
-    expect(envOf({ env: [field(path)] })).toEqual([field(path)]);
-  });
+  it.each(['spec.nodeName', 'metadata.namespace', "metadata.labels['app']"])(
+    '%s stays a reference: a static pod gets the same answer',
+    (path) => {
+      expect(envOf({ env: [field(path)] })).toEqual([field(path)]);
+    },
+  );
 
   it.each([
     ['metadata.name', 'proxy-x7k2f'],
@@ -143,6 +140,39 @@ describe('fields of the pod', () => {
     ["metadata.annotations['none']", ''],
   ])('%s is the parent’s', (path, value) => {
     expect(envOf({ env: [field(path)] })).toEqual([{ name: 'X', value }]);
+  });
+
+  const addresses = {
+    hostIP: '10.0.0.1',
+    hostIPs: [{ ip: '10.0.0.1' }, { ip: 'fd00::1' }],
+    podIP: '10.0.0.1',
+    podIPs: [{ ip: '10.0.0.1' }],
+  };
+
+  it.each([
+    ['status.hostIP', '10.0.0.1'],
+    ['status.hostIPs', '10.0.0.1,fd00::1'],
+    ['status.podIP', '10.0.0.1'],
+    ['status.podIPs', '10.0.0.1'],
+  ])(
+    '%s on the host’s network is the parent’s: a kubelet may not know its node’s addresses before it has seen the API server',
+    (path, value) => {
+      const parent = podWith({ env: [field(path)] });
+      const hostNetwork = { ...parent, spec: { ...parent.spec, containers: parent.spec?.containers ?? [], hostNetwork: true } };
+      expect(makeCopy({ ...hostNetwork, status: {} }, lookupIn(objects), REFUSE)).toEqual({ kind: 'waiting', objects: [`${path} of the pod`] });
+      const outcome = makeCopy({ ...hostNetwork, status: addresses }, lookupIn(objects), REFUSE);
+      expect(outcome.kind === 'copy' && outcome.copy.pod.spec?.containers[0]?.env).toEqual([{ name: 'X', value }]);
+    },
+  );
+
+  it('status.podIP of a pod with a network of its own stays a reference: a static pod has its own address', () => {
+    const parent = podWith({ env: [field('status.podIP')] });
+    const outcome = makeCopy(
+      { ...parent, spec: { ...parent.spec, containers: parent.spec?.containers ?? [], hostNetwork: false } },
+      lookupIn(objects),
+      REFUSE,
+    );
+    expect(outcome.kind === 'copy' && outcome.copy.pod.spec?.containers[0]?.env).toEqual([field('status.podIP')]);
   });
 
   it('a field that is not known is refused', () => {

@@ -1,7 +1,7 @@
 /** Variables of the copy's containers: what came from the API becomes a literal value, what a static pod gets alike stays a reference. */
 import type { V1Container, V1EnvFromSource, V1EnvVar } from '@kubernetes/client-node';
 import { KUBERNETES_SERVICE, objectTitle } from '../references.ts';
-import { belongsToOnePod, fieldValue, sameForStaticPod } from './fields.ts';
+import { addressValue, belongsToOnePod, fieldValue, sameForStaticPod } from './fields.ts';
 import { own } from './own.ts';
 import { bytesOf, change, type DataRef, find, lookUp, type Rendering, refuse, waitFor } from './rendering.ts';
 
@@ -89,8 +89,14 @@ function renderVariable(r: Rendering, variable: V1EnvVar, field: string): V1EnvV
   if (from === undefined || (variable.value !== undefined && variable.value !== '')) return variable;
   if (from.fieldRef) {
     const { fieldPath } = from.fieldRef;
-    if (sameForStaticPod(fieldPath)) return variable;
-    const value = fieldValue(r.parent, fieldPath);
+    if (sameForStaticPod(fieldPath, r.parent.spec?.hostNetwork === true)) return variable;
+    const address = addressValue(r.parent, fieldPath);
+    const value = address ?? fieldValue(r.parent, fieldPath);
+    // The kubelet reports addresses once it knows the pod.
+    if (address === '') {
+      r.waiting.add(`${fieldPath} of the pod`);
+      return undefined;
+    }
     if (value !== undefined) {
       const written = { name: variable.name, value: literal(value) };
       if (belongsToOnePod(fieldPath)) r.ofOnePod.variables.add(written);

@@ -30,13 +30,34 @@ export function fieldValue(pod: V1Pod, fieldPath: string): string | undefined {
   }
 }
 
-/** Fields that the kubelet answers alike for a static pod on the same node, with the same namespace and labels. */
-export function sameForStaticPod(fieldPath: string): boolean {
-  return (
-    ['spec.nodeName', 'status.hostIP', 'status.hostIPs', 'status.podIP', 'status.podIPs', 'metadata.namespace'].includes(fieldPath) ||
-    /^metadata\.labels\['.*'\]$/s.test(fieldPath)
-  );
+/**
+ * Fields that the kubelet answers alike for a static pod on the same node, with the same namespace and labels. Not the node's addresses: before it has
+ * seen the API server a kubelet with an external cloud provider knows none, and a container that asks for one is never started. A pod on the host's
+ * network has the node's.
+ */
+export function sameForStaticPod(fieldPath: string, hostNetwork: boolean): boolean {
+  if (fieldPath === 'status.podIP' || fieldPath === 'status.podIPs') return !hostNetwork;
+  return fieldPath === 'spec.nodeName' || fieldPath === 'metadata.namespace' || /^metadata\.labels\['.*'\]$/s.test(fieldPath);
 }
+
+/** A field that holds addresses: its value, empty until the kubelet has reported one. Variables may ask for these, files may not. Undefined for other fields. */
+export function addressValue({ status }: V1Pod, fieldPath: string): string | undefined {
+  switch (fieldPath) {
+    case 'status.hostIP':
+      return status?.hostIP ?? '';
+    case 'status.hostIPs':
+      return joined(status?.hostIPs);
+    case 'status.podIP':
+      return status?.podIP ?? '';
+    case 'status.podIPs':
+      return joined(status?.podIPs);
+    default:
+      return undefined;
+  }
+}
+
+const joined = (addresses: readonly { readonly ip?: string }[] | undefined): string =>
+  (addresses ?? []).map(({ ip }) => ip ?? '').join(',');
 
 /** Fields that are another one for each pod of a workload although nothing else of the pod is. */
 export function belongsToOnePod(fieldPath: string): boolean {
