@@ -91,22 +91,26 @@ export function createExecutor({ effects, clock, log, onLate, onStoreFailure }: 
     const waiting: Action[] = [];
     // What follows in the list may rely on what failed: a copy is not removed when the one that replaces it could not be put there.
     const blocked = new Set<string>(going.keys());
+    // A save that cannot be done does not keep the boot unsettled, and so every later outage a cold boot.
+    let unsettled = false;
+    const block = (action: Action) => {
+      waiting.push(action);
+      // What could not be moved out of the way must not keep the generation before it from serving.
+      if (action.kind !== 'quarantine') blocked.add(subjectOf(action));
+      unsettled ||= !CAN_WAIT.has(action.kind);
+    };
     for (const action of actions) {
       if (signal.aborted) break;
       const subject = subjectOf(action);
-      if (subject === NODE ? blocked.size > 0 : blocked.has(subject)) continue;
+      if (subject === NODE ? unsettled : blocked.has(subject)) continue;
       const before = failures.get(actionKey(action));
       if ((before !== undefined && clock() < before.retryAt) || (CAN_WAIT.has(action.kind) && going.size > 0)) {
-        blocked.add(subject);
-        waiting.push(action);
+        block(action);
         continue;
       }
       const done = await within(attempt(action), subject);
       if (done === true) progressed = true;
-      else {
-        blocked.add(subject);
-        waiting.push(action);
-      }
+      else block(action);
     }
     return { progressed, ...standing(actions, waiting) };
   }

@@ -159,7 +159,10 @@ describe('fields of the pod', () => {
     (path, value) => {
       const parent = podWith({ env: [field(path)] });
       const hostNetwork = { ...parent, spec: { ...parent.spec, containers: parent.spec?.containers ?? [], hostNetwork: true } };
-      expect(makeCopy({ ...hostNetwork, status: {} }, lookupIn(objects), REFUSE)).toEqual({ kind: 'waiting', objects: [`${path} of the pod`] });
+      expect(makeCopy({ ...hostNetwork, status: {} }, lookupIn(objects), REFUSE)).toEqual({
+        kind: 'waiting',
+        objects: [`${path} of the pod`],
+      });
       const outcome = makeCopy({ ...hostNetwork, status: addresses }, lookupIn(objects), REFUSE);
       expect(outcome.kind === 'copy' && outcome.copy.pod.spec?.containers[0]?.env).toEqual([{ name: 'X', value }]);
     },

@@ -21,15 +21,40 @@ describe('actions that fail', () => {
     let now = 0;
     const executor = createExecutor({ effects: EFFECTS, clock: () => now, log: pino({ level: 'silent' }), onLate: () => undefined });
     const { signal } = new AbortController();
-    const settle: Action = { kind: 'settleBoot', bootId: 'b' };
     const prove: Action = { kind: 'prove', workload: SCHEDULER, generation: 1 };
-    expect((await executor.run([settle], signal)).retryAt).toBe(1_000);
+    const prune: Action = { kind: 'prune', workload: SCHEDULER, generations: [2] };
+    expect((await executor.run([prune], signal)).retryAt).toBe(1_000);
     now = 2_000;
-    // settleBoot waits behind the workload now, and its own time has long come.
-    expect((await executor.run([prove, settle], signal)).retryAt).toBe(3_000);
+    // The prune waits behind the other now, and its own time has long come.
+    expect((await executor.run([prove, prune], signal)).retryAt).toBe(3_000);
     now = 2_500;
-    expect(await executor.run([prove, settle], signal)).toMatchObject({ progressed: false, retryAt: 3_000 });
+    expect(await executor.run([prove, prune], signal)).toMatchObject({ progressed: false, retryAt: 3_000 });
     now = 3_000;
-    expect((await executor.run([prove, settle], signal)).retryAt).toBe(5_000);
+    expect((await executor.run([prove, prune], signal)).retryAt).toBe(5_000);
+  });
+
+  it('do not keep a boot from being settled when they can wait, nor a generation from serving because a damaged one stays where it is', async () => {
+    const tried: string[] = [];
+    const effects: Effects = {
+      ...EFFECTS,
+      transaction: () => Promise.reject(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' })),
+      runtime: {
+        ...EFFECTS.runtime,
+        removeContainer: (id) => {
+          tried.push(id);
+          return Promise.resolve();
+        },
+      },
+    };
+    const log = pino({ level: 'error' }, { write: (line: string) => void tried.push(String(JSON.parse(line).msg)) });
+    const executor = createExecutor({ effects, clock: () => 0, log, onLate: () => undefined });
+    const quarantine: Action = { kind: 'quarantine', workload: SCHEDULER, generation: 2, detail: 'torn' };
+    const forget: Action = { kind: 'forgetExits', workload: SCHEDULER, containerIds: ['next of the workload'] };
+    await executor.run([quarantine, forget], new AbortController().signal);
+    expect(tried).toEqual(['quarantine failed', 'next of the workload']);
+    tried.length = 0;
+    const prune: Action = { kind: 'prune', workload: SCHEDULER, generations: [1] };
+    await executor.run([prune, { kind: 'settleBoot', bootId: 'b' }], new AbortController().signal);
+    expect(tried).toEqual(['prune failed', 'settleBoot failed']);
   });
 });

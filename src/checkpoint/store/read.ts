@@ -189,7 +189,9 @@ export async function readIndex(
   number: GenerationNumber,
   { known, seen }: Caches = { known: new Map(), seen: new Map() },
 ): Promise<{ index: GenerationIndex; sha256: string }> {
-  const kind = await kindOf(directory);
+  const kind = await kindOf(directory).catch((error: unknown) => {
+    throw damagedUnlessOurs(error, `generation ${number}`);
+  });
   if (kind !== 'directory') throw new DamagedError(`generation ${number} is ${kind === 'absent' ? 'missing' : 'not a directory'}`);
   const path = join(directory, 'index.json');
   const stamp = await stampOf(path);
@@ -218,13 +220,19 @@ export async function readIndexSha256(directory: string): Promise<string> {
   return sha256(await damagedIfUnreadable(join(directory, 'index.json'), MANIFEST_LIMIT, 'index.json'));
 }
 
+/** A bad inode (EIO, EUCLEAN) is damage of what it belongs to and of nothing else; what this process ran out of says nothing about the disk. */
+function damagedUnlessOurs(error: unknown, what: string): unknown {
+  if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM')) return error;
+  return new DamagedError(`${what} cannot be read: ${error instanceof Error ? error.message : String(error)}`);
+}
+
 async function stampOf(path: string): Promise<string> {
   try {
     const { ino, size, mtimeNs, ctimeNs } = await lstat(path, { bigint: true });
     return `${ino} ${size} ${mtimeNs} ${ctimeNs}`;
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) throw new DamagedError('index.json is missing');
-    throw error;
+    throw damagedUnlessOurs(error, 'index.json');
   }
 }
 
