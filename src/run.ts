@@ -132,7 +132,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
     await runDaemon({
       effects,
       onStoreFailure: (failure, action) => metrics.storeFailures.inc({ failure, action }),
-      policy: { ...options, reissueAfter: 20_000 },
+      policy: options,
       clock: () => performance.now(),
       observe: async () => {
         const [listed, read, lock] = await Promise.all([listWithin(runtime, RUNTIME_PATIENCE, wake.wake), disk.read(), kubelet.read()]);

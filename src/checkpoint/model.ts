@@ -169,8 +169,6 @@ export interface Policy {
   readonly stableFor: Millis;
   readonly checkpointGracePeriod: Millis;
   readonly trialDeadline: Millis;
-  /** An active manifest without a sandbox for this long was rejected by the kubelet. */
-  readonly reissueAfter: Millis;
   /** How long a retired workload is kept; undefined: for ever. */
   readonly retain?: Millis;
 }

@@ -24,7 +24,6 @@ const ONE_LOOK: Policy = {
   stableFor: Number.POSITIVE_INFINITY,
   checkpointGracePeriod: Number.POSITIVE_INFINITY,
   trialDeadline: Number.POSITIVE_INFINITY,
-  reissueAfter: Number.POSITIVE_INFINITY,
 };
 
 export const NOTHING_RUNS: RuntimeSnapshot = { state: 'ok', sandboxes: [] };

@@ -27,7 +27,6 @@ export const POLICY: Policy = {
   stableFor: 10_000,
   checkpointGracePeriod: 60_000,
   trialDeadline: 90_000,
-  reissueAfter: 20_000,
 };
 
 export const APISERVER: Workload = { namespace: 'kube-system', group: 'apps', kind: 'DaemonSet', name: 'kube-apiserver' };
