@@ -8,6 +8,8 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import type { ApiObject, ObjectRef, ObjectState } from '../checkpoint/copy-types.ts';
 import type { Absence, ApiState } from '../checkpoint/model.ts';
+import type { OwnerState } from '../checkpoint/owner-wants.ts';
+import type { Workload, WorkloadKey } from '../checkpoint/workload.ts';
 
 export interface ApiSnapshot {
   readonly state: ApiState;
@@ -23,6 +25,24 @@ export interface ApiSource {
   snapshot(): ApiSnapshot;
   /** Ask for one pod by name; the answer is in a later snapshot, under the uid. */
   confirmAbsence(namespace: string, name: string, uid: string): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface OwnersSnapshot {
+  /** Every workload that is tracked, and no other. */
+  readonly owners: ReadonlyMap<WorkloadKey, OwnerState>;
+}
+
+/** A workload whose owner is to be known. `ask`: about its pods on all nodes, too, which costs a watch of them. */
+export interface OwnerQuestion {
+  readonly workload: Workload;
+  readonly ask: boolean;
+}
+
+export interface OwnersSource {
+  /** Follows these owners from now on, and no others. */
+  track(questions: ReadonlyMap<WorkloadKey, OwnerQuestion>): void;
+  snapshot(): OwnersSnapshot;
   stop(): Promise<void>;
 }
 
