@@ -1,6 +1,6 @@
 /** What the daemon last decided, written for people: `inspect` reads it while the API server is away. Lost, it is written again; nothing is decided from it. */
 import type { Decision } from './checkpoint/decide.ts';
-import type { Observation } from './checkpoint/model.ts';
+import type { Digest, GenerationNumber, Observation, StoredWorkload, WorkloadObservation } from './checkpoint/model.ts';
 import { leaderPath, statusPath } from './checkpoint/store/paths.ts';
 import type { Reason } from './checkpoint/verdict.ts';
 import { workloadKey } from './checkpoint/workload.ts';
@@ -17,6 +17,19 @@ export interface WorkloadStatus {
   /** RFC 3339: when the reason became this one. */
   readonly since: string;
   readonly parent?: string;
+  readonly parentUid?: string;
+  readonly newest?: GenerationStatus;
+  /** `at`, RFC 3339: when this copy was first seen to be proven. A generation with the same copy (newer tokens, another pod) keeps it. */
+  readonly proven?: GenerationStatus & { readonly at: string };
+  /** The activation whose manifest lies in the kubelet's directory. */
+  readonly active?: { readonly generation: GenerationNumber; readonly activation: number };
+  /** The checkpointer's own workload, whose copy is active all the time. */
+  readonly self?: true;
+}
+
+export interface GenerationStatus {
+  readonly generation: GenerationNumber;
+  readonly digest: Digest;
 }
 
 export interface Status {
@@ -36,8 +49,14 @@ export interface Leader {
   readonly version: string;
 }
 
-/** The next status: `since` moves, and the message is taken over, only when the reason changes, because messages count seconds. */
+/**
+ * The next status: `since` moves, and the message is taken over, only when the reason changes, because messages count seconds. While the disk cannot be
+ * read nothing is decided about any workload, and what was last known of them stays.
+ */
 export function nextStatus(before: Status | undefined, observation: Observation, decision: Decision, now: string): Status {
+  const { api, runtime, disk, bootId } = observation;
+  const sources = { api: api.state, runtime: runtime.state, disk: disk.state, bootId };
+  if (disk.state === 'unknown') return { ...sources, workloads: before?.workloads ?? {} };
   const workloads = Object.fromEntries(
     [...observation.workloads.values()].flatMap((observed): [string, WorkloadStatus][] => {
       const key = workloadKey(observed.workload);
@@ -45,7 +64,6 @@ export function nextStatus(before: Status | undefined, observation: Observation,
       if (report === undefined) return [];
       const old = before?.workloads[key];
       const { namespace, kind, name } = observed.workload;
-      const parent = observed.parent.state === 'present' ? observed.parent.pod.name : old?.parent;
       const same = old !== undefined && old.reason === report.reason;
       return [
         [
@@ -57,14 +75,45 @@ export function nextStatus(before: Status | undefined, observation: Observation,
             reason: report.reason,
             message: same ? old.message : report.message,
             since: same ? old.since : now,
-            ...(parent === undefined ? {} : { parent }),
+            ...parentOf(observed, old),
+            ...storedOf(observed.stored, old, now),
+            ...activeOf(observed),
+            ...(observation.self === key ? { self: true } : {}),
           },
         ],
       ];
     }),
   );
-  const { api, runtime, disk, bootId } = observation;
-  return { api: api.state, runtime: runtime.state, disk: disk.state, bootId, workloads };
+  return { ...sources, workloads };
+}
+
+/** The pod as the API server has it, else as it was last known, else the one that the newest generation was made of. */
+function parentOf({ parent, stored }: WorkloadObservation, old: WorkloadStatus | undefined): Pick<WorkloadStatus, 'parent' | 'parentUid'> {
+  if (parent.state === 'present') return { parent: parent.pod.name, parentUid: parent.pod.uid };
+  if (old?.parent !== undefined) return { parent: old.parent, ...(old.parentUid === undefined ? {} : { parentUid: old.parentUid }) };
+  const copied = stored?.newest === undefined ? undefined : stored.generations.get(stored.newest)?.parent;
+  return copied === undefined ? {} : { parent: copied.name, parentUid: copied.uid };
+}
+
+function storedOf(
+  stored: StoredWorkload | undefined,
+  old: WorkloadStatus | undefined,
+  now: string,
+): Pick<WorkloadStatus, 'newest' | 'proven'> {
+  const newest = generationOf(stored, stored?.newest);
+  const proven = generationOf(stored, stored?.proven);
+  const at = old?.proven !== undefined && old.proven.digest === proven?.digest ? old.proven.at : now;
+  return { ...(newest === undefined ? {} : { newest }), ...(proven === undefined ? {} : { proven: { ...proven, at } }) };
+}
+
+function generationOf(stored: StoredWorkload | undefined, number: GenerationNumber | undefined): GenerationStatus | undefined {
+  const found = number === undefined ? undefined : stored?.generations.get(number);
+  return found === undefined ? undefined : { generation: found.number, digest: found.digest };
+}
+
+function activeOf({ active }: WorkloadObservation): Pick<WorkloadStatus, 'active'> {
+  const [latest] = active.toSorted((a, b) => b.activation - a.activation);
+  return latest === undefined ? {} : { active: { generation: latest.generation, activation: latest.activation } };
 }
 
 export function sameStatus(one: Status | undefined, other: Status): boolean {

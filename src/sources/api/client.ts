@@ -41,6 +41,8 @@ export interface ApiClient {
   get(path: string, options: RequestOptions): Promise<Answer<unknown>>;
   /** POST of a JSON document. Sent again where the connection turns out to be dead: only for what may be done twice. */
   post(path: string, body: object, options: RequestOptions): Promise<Answer<unknown>>;
+  /** PATCH with a strategic merge patch: lists with a merge key, such as conditions, keep what others wrote. Sent again as POST is. */
+  patch(path: string, body: object, options: RequestOptions): Promise<Answer<unknown>>;
   /** GET of an address whose body does not matter, such as /readyz. */
   probe(path: string, options: RequestOptions): Promise<Answer<undefined>>;
   watch(path: string, options: WatchOptions): Promise<WatchEnd>;
@@ -56,6 +58,7 @@ export interface ClientLimits {
 }
 
 const LIMITS: ClientLimits = { body: 64 * 1024 * 1024, line: 8 * 1024 * 1024 };
+const STRATEGIC_MERGE = 'application/strategic-merge-patch+json';
 /** An error's body is only read for its message. */
 const ERROR_BODY = 64 * 1024;
 /** After this long in silence the kernel asks whether the other end is still there (then every second, ten times): a host that lost its power sends no reset. */
@@ -98,7 +101,7 @@ export function createApiClient(
     });
   }
 
-  /** Sends a GET, or a POST where there is something to send, and hands its answer to `use`, within the deadlines; whatever breaks meanwhile is classified. */
+  /** Sends a GET, or something else where there is something to send, and hands its answer to `use`, within the deadlines; whatever breaks meanwhile is classified. */
   async function exchange<T>(
     path: string,
     options: Deadlines,
@@ -123,10 +126,13 @@ export function createApiClient(
     const agent = options.fresh === true ? newAgent(identity, false) : agentFor(identity);
     const request = httpsRequest(`${server}${path}${queryString(options.query)}`, {
       agent,
-      method: options.send === undefined ? 'GET' : 'POST',
+      method: options.send?.method ?? 'GET',
       headers: {
         accept: 'application/json',
-        ...(options.send !== undefined && { 'content-type': 'application/json', 'content-length': Buffer.byteLength(options.send) }),
+        ...(options.send !== undefined && {
+          'content-type': options.send.contentType,
+          'content-length': Buffer.byteLength(options.send.text),
+        }),
         'user-agent': 'pod-checkpointer',
         ...(identity.authorization !== undefined && { authorization: identity.authorization }),
       },
@@ -136,7 +142,7 @@ export function createApiClient(
     const signals = [options.signal, closing.signal];
     for (const signal of signals) signal.addEventListener('abort', onAbort);
     try {
-      const response = await headOf(request, options.send);
+      const response = await headOf(request, options.send?.text);
       clearTimeout(head);
       return await use(response);
     } catch (error) {
@@ -182,7 +188,10 @@ export function createApiClient(
   return {
     server,
     get: (path, options) => ask(path, options, json(path)),
-    post: (path, body, options) => ask(path, { ...options, send: JSON.stringify(body) }, json(path)),
+    post: (path, body, options) =>
+      ask(path, { ...options, send: { method: 'POST', contentType: 'application/json', text: JSON.stringify(body) } }, json(path)),
+    patch: (path, body, options) =>
+      ask(path, { ...options, send: { method: 'PATCH', contentType: STRATEGIC_MERGE, text: JSON.stringify(body) } }, json(path)),
     probe: (path, options) => ask(path, options, () => ({ kind: 'ok', body: undefined })),
     watch: (path, options) =>
       exchange<WatchEnd>(path, { ...options, bodyTimeoutMs: undefined }, async (response) => {
@@ -216,8 +225,7 @@ interface Deadlines {
   readonly signal: AbortSignal;
   readonly headTimeoutMs: number;
   readonly bodyTimeoutMs: number | undefined;
-  /** A JSON document. */
-  readonly send?: string;
+  readonly send?: { readonly method: 'POST' | 'PATCH'; readonly contentType: string; readonly text: string };
   readonly fresh?: boolean;
 }
 
