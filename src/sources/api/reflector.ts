@@ -29,7 +29,9 @@ export interface ReflectorOptions<T extends Watched> {
   readonly client: ApiClient;
   /** `/api/v1/pods`, `/api/v1/namespaces/kube-system/secrets`. */
   readonly path: string;
+  /** Empty: all of them. */
   readonly fieldSelector: string;
+  readonly labelSelector?: string;
   /** What is kept of an object. */
   keep(object: T): T;
   /** The collection is another one than before. */
@@ -65,6 +67,10 @@ const PAGE_SIZE = '500';
 
 export function startReflector<T extends Watched>(options: ReflectorOptions<T>): Reflector<T> {
   const { client, timing, random, now, log } = options;
+  const selectors = {
+    ...(options.fieldSelector !== '' && { fieldSelector: options.fieldSelector }),
+    ...(options.labelSelector !== undefined && { labelSelector: options.labelSelector }),
+  };
   const stopped = new AbortController();
   let objects = new Map<string, T>();
   let current: Collection<T> = { state: { state: 'unknown' }, objects: new Map() };
@@ -84,10 +90,7 @@ export function startReflector<T extends Watched>(options: ReflectorOptions<T>):
     try {
       subscriber();
     } catch (error) {
-      log.error(
-        { err: error, path: options.path, fieldSelector: options.fieldSelector },
-        'a subscriber of the watch failed; the watch goes on',
-      );
+      log.error({ err: error, path: options.path, ...selectors }, 'a subscriber of the watch failed; the watch goes on');
     }
   }
 
@@ -96,7 +99,7 @@ export function startReflector<T extends Watched>(options: ReflectorOptions<T>):
     let token: string | undefined;
     for (;;) {
       // No resourceVersion: the newest there is, not what a cache of one of several API servers remembers.
-      const query = { fieldSelector: options.fieldSelector, limit: PAGE_SIZE, ...(token !== undefined && { continue: token }) };
+      const query = { ...selectors, limit: PAGE_SIZE, ...(token !== undefined && { continue: token }) };
       const answer = await client.get(options.path, {
         query,
         signal,
@@ -148,7 +151,7 @@ export function startReflector<T extends Watched>(options: ReflectorOptions<T>):
     interrupt = (failure) => finish({ kind: 'failed', failure });
     const watching = client.watch(options.path, {
       query: {
-        fieldSelector: options.fieldSelector,
+        ...selectors,
         watch: 'true',
         allowWatchBookmarks: 'true',
         resourceVersion: from,
