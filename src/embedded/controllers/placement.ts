@@ -8,8 +8,8 @@ export type TaintEffect = 'NoSchedule' | 'NoExecute';
 export function selectsNode(spec: V1PodSpec, node: KubeObject): boolean {
   const labels = node.metadata.labels ?? {};
   const plain = Object.entries(spec.nodeSelector ?? {}).every(([key, value]) => labels[key] === value);
-  const terms = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution?.nodeSelectorTerms;
-  return plain && (terms === undefined || terms.some((term) => termMatches(term, node)));
+  const required = spec.affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution;
+  return plain && (required === undefined || (required.nodeSelectorTerms ?? []).some((term) => termMatches(term, node)));
 }
 
 /** A term without any requirement matches nothing. */
@@ -20,28 +20,48 @@ function termMatches(term: V1NodeSelectorTerm, node: KubeObject): boolean {
   const labels = node.metadata.labels ?? {};
   return (
     expressions.every((requirement) => requirementMatches(requirement, labels[requirement.key])) &&
-    fields.every((requirement) => requirement.key === 'metadata.name' && requirementMatches(requirement, node.metadata.name))
+    fields.every((requirement) => isFieldRequirement(requirement) && requirementMatches(requirement, node.metadata.name))
   );
 }
 
+/** As a field selector takes it: the node's name, and one value to be or not to be. */
+function isFieldRequirement({ key, operator, values = [] }: V1NodeSelectorRequirement): boolean {
+  return key === 'metadata.name' && values.length === 1 && (operator === 'In' || operator === 'NotIn');
+}
+
+/** One that the API server would not take, or that compares what is no number, matches nothing. */
 function requirementMatches(requirement: V1NodeSelectorRequirement, value: string | undefined): boolean {
   const values = requirement.values ?? [];
+  const listed = value !== undefined && values.includes(value);
   switch (requirement.operator) {
     case 'In':
-      return value !== undefined && values.includes(value);
+      return listed;
     case 'NotIn':
-      return value === undefined || !values.includes(value);
+      return values.length > 0 && !listed;
     case 'Exists':
-      return value !== undefined;
+      return values.length === 0 && value !== undefined;
     case 'DoesNotExist':
-      return value === undefined;
+      return values.length === 0 && value === undefined;
     case 'Gt':
-      return value !== undefined && Number(value) > Number(values[0]);
     case 'Lt':
-      return value !== undefined && Number(value) < Number(values[0]);
+      return values.length === 1 && compares(requirement.operator, value, values[0]);
     default:
       return false;
   }
+}
+
+function compares(operator: 'Gt' | 'Lt', value: string | undefined, bound: string | undefined): boolean {
+  const [a, b] = [toInt64(value), toInt64(bound)];
+  if (a === undefined || b === undefined) return false;
+  return operator === 'Gt' ? a > b : a < b;
+}
+
+/** strconv.ParseInt(text, 10, 64) */
+function toInt64(text: string | undefined): bigint | undefined {
+  const digits = /^([+-]?)([0-9]+)$/.exec(text ?? '');
+  if (digits === null) return undefined;
+  const number = BigInt(digits[2] ?? '') * (digits[1] === '-' ? -1n : 1n);
+  return number >= -(2n ** 63n) && number < 2n ** 63n ? number : undefined;
 }
 
 /** Whether the tolerations outweigh all taints of these effects. */
@@ -56,7 +76,8 @@ export function tolerates(toleration: V1Toleration, taint: V1Taint): boolean {
   if ((toleration.effect ?? '') !== '' && toleration.effect !== taint.effect) return false;
   if ((toleration.key ?? '') !== '' && toleration.key !== taint.key) return false;
   if (toleration.operator === 'Exists') return true;
-  return (toleration.key ?? '') !== '' && (toleration.value ?? '') === (taint.value ?? '');
+  if (toleration.operator === 'Gt' || toleration.operator === 'Lt') return compares(toleration.operator, taint.value, toleration.value);
+  return (toleration.operator ?? 'Equal') === 'Equal' && (toleration.value ?? '') === (taint.value ?? '');
 }
 
 /** The node that a DaemonSet's controller made the pod for, by its affinity to metadata.name. */
