@@ -53,7 +53,9 @@ interface Rule {
   readonly verbs: readonly Verb[];
 }
 
-const OWNERS = ['daemonsets.apps', 'deployments.apps', 'replicasets.apps', 'statefulsets.apps', 'controllerrevisions.apps'];
+/** What manifests/base/rbac.yaml lets the checkpointer read beside pods. */
+const READ_OWNERS = ['daemonsets.apps', 'deployments.apps', 'replicasets.apps', 'statefulsets.apps'];
+const OWNERS = [...READ_OWNERS, 'controllerrevisions.apps'];
 
 /** What the roles of these users come to in the resources that there are here. */
 const RULES: Readonly<Record<string, readonly Rule[]>> = {
@@ -69,8 +71,7 @@ const RULES: Readonly<Record<string, readonly Rule[]>> = {
     { resources: ['pods'], verbs: ['delete'] },
     { resources: ['leases.coordination.k8s.io'], verbs: ['get', ...WRITE] },
   ],
-  // Reads owners and pods, and no Secrets: what manifests/ grants.
-  'system:serviceaccount:kube-system:pod-checkpointer': [{ resources: ['pods', ...OWNERS], verbs: READ }],
+  'system:serviceaccount:kube-system:pod-checkpointer': [{ resources: ['pods', ...READ_OWNERS], verbs: READ }],
 };
 
 function authorizeNode(user: User, node: string, request: ResourceRequest, state: ClusterState): Decision {
