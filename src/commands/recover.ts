@@ -63,7 +63,7 @@ async function atBoot(options: RecoverOptions): Promise<number> {
     say(`${options.checkpointDir}: no store, nothing to recover`);
     return 0;
   }
-  const [{ askControlPlane }, { NOTHING_RUNS, planRecovery, recover }, place, bootId] = await load(options);
+  const [{ askControlPlane }, { damageOfActive, NOTHING_RUNS, planRecovery, recover, withDamage }, place, bootId] = await load(options);
   const [api, disk, lock] = await Promise.all([
     askControlPlane(options.kubeconfig, options.probeTimeout),
     place.disk.read(),
@@ -86,7 +86,7 @@ async function atBoot(options: RecoverOptions): Promise<number> {
     say(`no control plane answers (${detailOf(api)})`);
     const seen: Seen = { bootId, api, runtime: NOTHING_RUNS, disk, byHand: false };
     if (options.dryRun === true) {
-      process.stdout.write(asTable(planRecovery(seen)));
+      process.stdout.write(asTable(planRecovery({ ...seen, disk: withDamage(disk, await damageOfActive(options.checkpointDir, disk)) })));
       return 0;
     }
     return report(await recover(seen, place));
@@ -98,7 +98,7 @@ async function atBoot(options: RecoverOptions): Promise<number> {
 async function byHand(options: RecoverOptions): Promise<number> {
   if (await missingStore(options))
     throw new InputError(`--checkpoint-dir ${options.checkpointDir}: there is no store; give the one that the daemon uses`);
-  const [{ askControlPlane }, { planRecovery, recover }, place, bootId] = await load(options);
+  const [{ askControlPlane }, { damageOfActive, planRecovery, recover, withDamage }, place, bootId] = await load(options);
   const { tryLeaderLock } = await import('../lock/leader.ts');
   // A dry run changes nothing and may look while another one works.
   const lock = options.dryRun === true ? undefined : await tryLeaderLock(options.lockFile);
@@ -120,7 +120,7 @@ async function byHand(options: RecoverOptions): Promise<number> {
       return 0;
     }
     const seen: Seen = { bootId, api, runtime, disk, byHand: true };
-    const plan = planRecovery(seen);
+    const plan = planRecovery({ ...seen, disk: withDamage(disk, await damageOfActive(options.checkpointDir, disk)) });
     say(`no control plane answers (${detailOf(api)})\n`);
     process.stdout.write(asTable(plan));
     if (plan.actions.length === 0) {
@@ -187,7 +187,16 @@ async function missingStore({ checkpointDir, podManifestPath }: RecoverOptions):
 
 function asTable({ actions, reports }: RecoveryPlan): string {
   const planned = Map.groupBy(actions, ({ workload: { namespace, kind, name } }) => `${namespace}/${kind}/${name}`);
-  const rows = [...reports].map(([key, { reason, message }]) => [key, planned.get(key)?.map(words).join(', ') ?? '-', reason, message]);
+  const revived = [...planned.keys()].filter((key) => ![...reports.keys()].some((known) => known === key));
+  const rows = [
+    ...[...reports].map(([key, { reason, message }]) => [key, planned.get(key)?.map(words).join(', ') ?? '-', reason, message]),
+    ...revived.map((key) => [
+      key,
+      planned.get(key)?.map(words).join(', ') ?? '-',
+      'Retired',
+      'it, or what serves the API, was retired last',
+    ]),
+  ];
   return table(['WORKLOAD', 'DO', 'REASON', 'MESSAGE'], rows);
 }
 
@@ -199,6 +208,8 @@ function words(action: RecoveryAction): string {
       return `quarantine g${action.generation}`;
     case 'deactivate':
       return `remove ${action.file}`;
+    case 'revive':
+      return `bring ${action.entry} back into use`;
   }
 }
 
@@ -213,11 +224,12 @@ async function confirmed(): Promise<boolean> {
   }
 }
 
-function report({ done, failed }: Recovered): number {
+function report({ done, failed, warnings }: Recovered): number {
   for (const action of done) {
     const { namespace, kind, name } = action.workload;
     say(`${namespace}/${kind}/${name}: ${words(action)}${action.kind === 'quarantine' ? ` (${action.detail})` : ''}`);
   }
+  for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
   for (const [key, message] of failed) process.stderr.write(`error: ${key}: ${message}\n`);
   if (done.length === 0 && failed.size === 0) say('everything that is stored is active already, or runs');
   return failed.size === 0 ? 0 : 1;

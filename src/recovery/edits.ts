@@ -16,6 +16,7 @@ import { deactivateAll, makeRoom } from './yield.ts';
 export function editsOf(manifest: V1Pod, stored: V1Pod): string[] {
   const edits: string[] = [];
   const { metadata, spec } = manifest;
+  for (const field of ['apiVersion', 'kind'] as const) if (manifest[field] !== stored[field]) edits.push(field);
   if (metadata?.name?.startsWith(stored.metadata?.name ?? '') !== true) edits.push('metadata.name');
   if (metadata?.namespace !== stored.metadata?.namespace) edits.push('metadata.namespace');
   if (!isDeepStrictEqual(metadata?.labels ?? {}, stored.metadata?.labels ?? {})) edits.push('metadata.labels');
@@ -29,6 +30,18 @@ export function editsOf(manifest: V1Pod, stored: V1Pod): string[] {
 
 /** Restoring ends what runs. Whoever edits every manifest that comes, a configuration management say, must not end the API server at each of its passes. */
 const RESTORE_AGAIN = 10 * 60_000;
+
+/** The same of a file, which need not be a pod any more: a comment makes YAML of it, which the kubelet takes, and what was cut off is nothing at all. */
+export function editsOfFile(bytes: Uint8Array, stored: V1Pod): string[] {
+  let manifest: unknown;
+  try {
+    manifest = JSON.parse(Buffer.from(bytes).toString());
+  } catch {
+    return ['the syntax (it is no JSON any more)'];
+  }
+  if (typeof manifest !== 'object' || manifest === null || Array.isArray(manifest)) return ['everything (it is no pod any more)'];
+  return editsOf(manifest as V1Pod, stored);
+}
 
 /** Undefined where the active manifest is what was written, or cannot be written again. */
 export function restore(given: Case, isSelf: boolean): Verdict | undefined {

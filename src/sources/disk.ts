@@ -1,12 +1,13 @@
 /** What lies on the node's disk: the store, and our manifests in the kubelet's directory. */
 import { join } from 'node:path';
 import type { V1Pod } from '@kubernetes/client-node';
+import { activated } from '../checkpoint/materialize.ts';
 import { MANIFEST_LIMIT } from '../checkpoint/store/format.ts';
 import { generationPath, workloadPath } from '../checkpoint/store/paths.ts';
 import { type IndexCache, readStore, type StoreSnapshot } from '../checkpoint/store/read.ts';
 import { readRegular } from '../platform/durable.ts';
-import { editsOf } from '../recovery/edits.ts';
-import { type FoundManifest, listManifests } from '../recovery/manifests.ts';
+import { editsOfFile } from '../recovery/edits.ts';
+import { type FoundManifest, identify, readManifests } from '../recovery/manifests.ts';
 
 export type DiskSnapshot =
   | { readonly state: 'ok'; readonly store: StoreSnapshot; readonly manifests: readonly DiskManifest[] }
@@ -27,7 +28,9 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
   return {
     async read() {
       try {
-        const [store, manifests] = await Promise.all([readStore(checkpointDir, cache), listManifests(podManifestPath)]);
+        const [store, files] = await Promise.all([readStore(checkpointDir, cache), readManifests(podManifestPath)]);
+        const workloads = [...store.workloads.values()].map(({ workload }) => workload);
+        const manifests = identify(files, workloads);
         return { state: 'ok', store, manifests: await withEdits(checkpointDir, store, manifests, compared) };
       } catch (error) {
         return { state: 'unknown', detail: error instanceof Error ? error.message : String(error) };
@@ -58,12 +61,16 @@ async function withEdits(
 }
 
 /** Only with a generation that the store vouches for; whether its pod.json is whole is verified when it is activated. */
-async function compare(root: string, store: StoreSnapshot, { workload: key, generation, bytes }: FoundManifest): Promise<string[]> {
+async function compare(
+  root: string,
+  store: StoreSnapshot,
+  { workload: key, generation, activation, bytes }: FoundManifest,
+): Promise<string[]> {
   const found = store.workloads.get(key);
   if (found?.stored.generations.has(generation) !== true) return [];
   try {
     const stored = await readRegular(join(generationPath(workloadPath(root, found.workload), generation), 'pod.json'), MANIFEST_LIMIT);
-    return stored === undefined ? [] : editsOf(JSON.parse(bytes.toString()) as V1Pod, JSON.parse(stored.toString()) as V1Pod);
+    return stored === undefined ? [] : editsOfFile(bytes, activated(JSON.parse(stored.toString()) as V1Pod, activation));
   } catch {
     return [];
   }
