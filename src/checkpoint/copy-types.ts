@@ -48,7 +48,7 @@ export interface CopyToken {
   readonly expiresAt: string;
 }
 
-/** What a copy carries that belongs to one pod and not to what it runs: tokens, and the values of variables and files made from the pod's name or uid. */
+/** What a copy carries that belongs to one pod and not to what it runs: tokens, its hostname, and the values of variables and files made from its name, uid or annotations. */
 export interface Instance {
   /** SHA-256 over these. */
   readonly digest: Digest;
@@ -77,6 +77,16 @@ export interface Refusal {
   /** Path of the field in the pod: `spec.volumes[2].csi`. */
   readonly field: string;
   /** One sentence: what is the matter, what to do. Never a value of a Secret. */
+  readonly message: string;
+}
+
+/** What a copy is made without although its parent has it, or what of it cannot be told from the API. */
+export interface Warning {
+  /** CamelCase and stable. */
+  readonly code: string;
+  /** Path of the field in the parent. */
+  readonly field: string;
+  /** What may happen, what to do. */
   readonly message: string;
 }
 

@@ -6,12 +6,14 @@ import type { V1Container, V1Pod, V1PodSpec } from '@kubernetes/client-node';
 import { CHECKPOINT_OF, WORKLOAD } from './annotations.ts';
 import { canonical, digestOf, instanceOf } from './copy/canonical.ts';
 import { renderEnvironment } from './copy/environment.ts';
+import { renderHostname } from './copy/hostname.ts';
 import { withNumberedPorts } from './copy/ports.ts';
 import { type Change, change, type Rendering, refuse } from './copy/rendering.ts';
 import { traitsOf } from './copy/traits.ts';
 import { withStableVolumeNames } from './copy/volume-names.ts';
 import { renderVolumes } from './copy/volumes.ts';
-import type { CopyPolicy, ObjectLookup } from './copy-types.ts';
+import { warningsAnnotation, warnOfLosses } from './copy/warnings.ts';
+import type { CopyPolicy, ObjectLookup, Warning } from './copy-types.ts';
 import type { CopyOutcome } from './model.ts';
 import { isCopy, isStatic } from './selection.ts';
 import { violations } from './static-pod-rules.ts';
@@ -52,9 +54,11 @@ export interface ExplainedCopy {
   readonly outcome: CopyOutcome;
   /** What the copy has otherwise than its parent, and why. */
   readonly changes: readonly Change[];
+  /** In what the copy may do otherwise than its parent: also in the copy's pod (`warningsOf`). */
+  readonly warnings: readonly Warning[];
 }
 
-/** makeCopy, with every change that was made. */
+/** makeCopy, with every change that was made and every warning. */
 export function explainCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPolicy): ExplainedCopy {
   const workload = workloadOf(parent);
   const r: Rendering = {
@@ -63,11 +67,12 @@ export function explainCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPol
     policy,
     lookup,
     refusals: [],
+    warnings: [],
     waiting: new Set(),
     changes: [],
-    ofOnePod: { files: new Set(), variables: new Set(), tokens: [] },
+    ofOnePod: { files: new Set(), variables: new Set(), spec: new Set(), tokens: [] },
   };
-  return { outcome: render(r, workload), changes: r.changes };
+  return { outcome: render(r, workload), changes: r.changes, warnings: r.warnings };
 }
 
 function render(r: Rendering, workload: Workload): CopyOutcome {
@@ -75,12 +80,15 @@ function render(r: Rendering, workload: Workload): CopyOutcome {
   refuseWhole(r);
   const containers = [...(parent.spec?.initContainers ?? []), ...(parent.spec?.containers ?? [])];
   const { volumes, readOnly, files, directories } = renderVolumes(r, containers);
+  const metadata = metadataOf(r, workload);
+  warnOfLosses(r, new Set(directories.map(({ path }) => path)));
   const pod: V1Pod = {
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: metadataOf(r, workload),
+    metadata,
     spec: {
       ...keptSpec(r),
+      ...renderHostname(r),
       automountServiceAccountToken: false,
       tolerations: [{ operator: 'Exists' }],
       ...(parent.spec?.volumes && { volumes: [...volumes] }),
@@ -90,6 +98,7 @@ function render(r: Rendering, workload: Workload): CopyOutcome {
       }),
     },
   };
+  metadata.annotations = { ...metadata.annotations, ...warningsAnnotation(r.warnings) };
   if (r.refusals.length === 0) checkRules(r, pod);
   if (r.refusals.length > 0) return { kind: 'refused', refusals: r.refusals };
   if (r.waiting.size > 0) return { kind: 'waiting', objects: [...r.waiting].sort() };

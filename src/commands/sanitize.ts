@@ -9,6 +9,7 @@ import { selects } from '../checkpoint/copy/trust-bundles.ts';
 import { explainCopy } from '../checkpoint/copy.ts';
 import type { ApiObject, CopyPolicy, ObjectLookup, ObjectRef, ObjectState, Referred } from '../checkpoint/copy-types.ts';
 import { materialize } from '../checkpoint/materialize.ts';
+import { KUBERNETES_SERVICE, objectKey } from '../checkpoint/references.ts';
 import { isMarked } from '../checkpoint/selection.ts';
 import { InputError } from './input-error.ts';
 import { DEFAULT_CHECKPOINT_DIR, flag, parseKubernetesService } from './options.ts';
@@ -159,7 +160,7 @@ function lookupIn(documents: readonly Document[]): ObjectLookup {
         };
       }
       default: {
-        const object = find(ref);
+        const object = find(ref) ?? (objectKey(ref) === objectKey(KUBERNETES_SERVICE) ? SERVICE : undefined);
         return object === undefined ? { state: 'absent' } : { state: 'present', object: object as ApiObject };
       }
     }
@@ -170,6 +171,11 @@ const PLACEHOLDER: Referred['Token'] = {
   token: '(the API server issues this token)',
   renewAt: '1970-01-01T00:00:00.000Z',
   expiresAt: '1970-01-01T00:00:00.000Z',
+};
+
+/** Every cluster has it; its address is not known here. */
+const SERVICE: Referred['Service'] = {
+  spec: { clusterIP: '(address of the Service default/kubernetes)', ports: [{ name: 'https', port: 443 }] },
 };
 
 function codeOf(error: unknown): string {

@@ -16,6 +16,7 @@ import { readStore } from '../../src/checkpoint/store/read.ts';
 import { workloadKey, workloadOf } from '../../src/checkpoint/workload.ts';
 import { startCluster, type TestCluster } from '../support/embedded/cluster.ts';
 import { bind, create, get, PODS, pod, SECRETS } from '../support/embedded/objects.ts';
+import { SERVICE } from '../support/marked-pods.ts';
 import { until } from '../support/until.ts';
 
 const CLI = new URL('../../src/cli.ts', import.meta.url).pathname;
@@ -28,6 +29,7 @@ let directory: string;
 let store: string;
 beforeAll(async () => {
   cluster = await startCluster();
+  await create(cluster.admin, '/api/v1/namespaces/default/services', { metadata: { name: 'kubernetes' }, ...SERVICE });
   directory = await mkdtemp(join(tmpdir(), 'tokens-'));
   store = join(directory, 'store');
   await mkdir(join(directory, 'manifests'));

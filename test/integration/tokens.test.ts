@@ -14,10 +14,12 @@ import { createApiSource } from '../../src/sources/api/source.ts';
 import { QUICK, recordLog } from '../support/api/setup.ts';
 import { startCluster, type TestCluster } from '../support/embedded/cluster.ts';
 import { bind, CONFIGMAPS, create, PODS, pod } from '../support/embedded/objects.ts';
+import { SERVICE, SERVICE_ENV } from '../support/marked-pods.ts';
 import { until } from '../support/until.ts';
 
 const ACCOUNTS = '/api/v1/namespaces/kube-system/serviceaccounts';
 const CLAIMS = '/api/v1/namespaces/kube-system/persistentvolumeclaims';
+const SERVICES = '/api/v1/namespaces/default/services';
 const TOKEN = { serviceAccountToken: { path: 'token', expirationSeconds: 3607 } };
 
 let cluster: TestCluster;
@@ -26,6 +28,7 @@ beforeAll(async () => {
   auditLog = path.join(process.env['TMPDIR'] ?? '/tmp', `tokens-audit-${process.pid}.log`);
   cluster = await startCluster([`--audit-log-path=${auditLog}`]);
   await create(cluster.admin, ACCOUNTS, { metadata: { name: 'controllers' } });
+  await create(cluster.admin, SERVICES, { metadata: { name: 'kubernetes' }, ...SERVICE });
   await create(cluster.admin, CONFIGMAPS, { metadata: { name: 'kube-root-ca.crt' }, data: { 'ca.crt': 'the CA' } });
 });
 afterAll(async () => {
@@ -215,19 +218,15 @@ describe('a claim', () => {
 });
 
 describe('where the API server is', () => {
-  test('is read from the cluster', async () => {
+  test('is read from the cluster, and waited for while it is not there', async () => {
     await createPod('plain', []);
-    const { copy } = await startSource();
-    const without = await copy('plain');
-    expect(without.pod.spec?.containers[0]?.env).toBeUndefined();
-    await create(cluster.admin, '/api/v1/namespaces/default/services', {
-      metadata: { name: 'kubernetes' },
-      spec: { clusterIP: '10.96.0.1', ports: [{ name: 'https', port: 443 }] },
-    });
-    const made = await copy('plain', (found) => found.pod.spec?.containers[0]?.env !== undefined);
-    expect(made.pod.spec?.containers[0]?.env).toEqual([
-      { name: 'KUBERNETES_SERVICE_HOST', value: '10.96.0.1' },
-      { name: 'KUBERNETES_SERVICE_PORT', value: '443' },
-    ]);
+    const { copy, outcome } = await startSource();
+    expect((await copy('plain')).pod.spec?.containers[0]?.env).toEqual(SERVICE_ENV);
+    await cluster.admin.request('DELETE', `${SERVICES}/kubernetes`);
+    await until(
+      () => JSON.stringify(outcome('plain')) === '{"kind":"waiting","objects":["Service default/kubernetes (or --kubernetes-service)"]}',
+    );
+    await create(cluster.admin, SERVICES, { metadata: { name: 'kubernetes' }, ...SERVICE });
+    await copy('plain');
   });
 });

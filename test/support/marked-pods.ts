@@ -1,5 +1,5 @@
 /** A marked pod of a DaemonSet as the API server returns it, and objects to look up. */
-import type { V1ConfigMap, V1Container, V1Pod, V1PodSpec, V1Secret } from '@kubernetes/client-node';
+import type { V1ConfigMap, V1Container, V1EnvVar, V1Pod, V1PodSpec, V1Secret, V1Service } from '@kubernetes/client-node';
 import { CHECKPOINT } from '../../src/checkpoint/annotations.ts';
 import { makeCopy } from '../../src/checkpoint/copy.ts';
 import type { Copy, CopyPolicy, ObjectLookup, ObjectState, Refusal } from '../../src/checkpoint/copy-types.ts';
@@ -29,9 +29,23 @@ export function container(fields: Partial<V1Container> = {}): V1Container {
 
 export type Objects = Readonly<Record<string, V1Secret | V1ConfigMap | 'absent' | 'unknown'>>;
 
-/** Objects by `Kind/name`; those that are not named are absent. */
+/** The Service of the API server, which is there in every cluster, and the variables that the kubelet makes of it. */
+export const SERVICE: V1Service = { spec: { clusterIP: '10.96.0.1', ports: [{ name: 'https', port: 443 }] } };
+export const SERVICE_ENV: V1EnvVar[] = [
+  { name: 'KUBERNETES_SERVICE_HOST', value: '10.96.0.1' },
+  { name: 'KUBERNETES_SERVICE_PORT', value: '443' },
+];
+
+/** A container's variables, if there are any beside those. */
+export function withoutService(env: readonly V1EnvVar[] | undefined): V1EnvVar[] | undefined {
+  const others = env?.filter(({ name, value }) => !SERVICE_ENV.some((of) => of.name === name && of.value === value));
+  return others?.length === 0 ? undefined : others;
+}
+
+/** Objects by `Kind/name`; those that are not named are absent, except that Service. */
 export function lookupIn(objects: Objects): ObjectLookup {
-  return (ref): ObjectState<V1Secret | V1ConfigMap> => {
+  return (ref): ObjectState<V1Secret | V1ConfigMap | V1Service> => {
+    if (ref.kind === 'Service') return { state: 'present', object: SERVICE };
     const object = ref.namespace === NAMESPACE ? objects[`${ref.kind}/${ref.name}`] : undefined;
     if (object === undefined || object === 'absent') return { state: 'absent' };
     return object === 'unknown' ? { state: 'unknown', detail: 'not read yet' } : { state: 'present', object };

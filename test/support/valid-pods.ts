@@ -3,7 +3,7 @@ import type { V1Container, V1EnvVar, V1Pod, V1Probe, V1Volume, V1VolumeMount } f
 import fc from 'fast-check';
 import type { ApiObject, ObjectLookup, ObjectState } from '../../src/checkpoint/copy-types.ts';
 import { objectKey } from '../../src/checkpoint/references.ts';
-import { container, markedPod, NAMESPACE } from './marked-pods.ts';
+import { container, markedPod, NAMESPACE, SERVICE } from './marked-pods.ts';
 
 /** Begins every value of a Secret and every token, so that they can be searched for. */
 export const SECRET_MARK = 'do-not-tell';
@@ -211,7 +211,8 @@ function lookupIn(known: ReadonlyMap<string, ApiObject>, missing: string): Objec
       return { state: 'present', object: [{ spec: { trustBundle: '-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n' } }] };
     const object = known.get(objectKey(ref));
     if (object !== undefined) return { state: 'present', object };
-    if (missing === 'absent' || ref.kind === 'Service') return { state: 'absent' };
+    if (ref.kind === 'Service') return { state: 'present', object: SERVICE };
+    if (missing === 'absent') return { state: 'absent' };
     return missing === 'denied' ? { state: 'denied', detail: 'HTTP 403' } : { state: 'unknown', detail: 'not read yet' };
   };
 }

@@ -1,21 +1,22 @@
-import type { V1PersistentVolumeSpec, V1Pod, V1PodSpec, V1VolumeProjection } from '@kubernetes/client-node';
+import type { V1Container, V1PersistentVolumeSpec, V1Pod, V1PodSpec, V1VolumeProjection } from '@kubernetes/client-node';
 import { describe, expect, it } from 'vitest';
 import { makeCopy } from '../../src/checkpoint/copy.ts';
 import type { ApiObject, CopyPolicy, ObjectLookup, ObjectState } from '../../src/checkpoint/copy-types.ts';
 import { objectKey, objectReferences } from '../../src/checkpoint/references.ts';
-import { container, filesOf, markedPod, REFUSE } from '../support/marked-pods.ts';
+import { container, filesOf, markedPod, REFUSE, SERVICE, SERVICE_ENV } from '../support/marked-pods.ts';
 
 const times = { renewAt: '2026-11-21T10:00:00.000Z', expiresAt: '2026-11-21T11:00:00.000Z' };
 type States = Readonly<Record<string, ObjectState<ApiObject>>>;
 const present = (object: ApiObject): ObjectState<ApiObject> => ({ state: 'present', object });
 const denied: ObjectState<ApiObject> = { state: 'denied', detail: 'HTTP 403' };
 
-/** States by the beginning of their keys; a token is always there. */
+/** States by the beginning of their keys; a token and the Service of the API server are there where nothing else is said. */
 const lookupOf =
   (states: States): ObjectLookup =>
   (ref) => {
     const found = Object.entries(states).find(([key]) => objectKey(ref).startsWith(key));
     if (found !== undefined) return found[1];
+    if (ref.kind === 'Service') return present(SERVICE);
     return ref.kind === 'Token' ? present({ token: `token for ${ref.audience}`, ...times }) : { state: 'absent' };
   };
 const outcomeOf = (pod: V1Pod, states: States = {}, policy: CopyPolicy = REFUSE) => makeCopy(pod, lookupOf(states), policy);
@@ -76,7 +77,7 @@ describe('a token of a service account', () => {
     const [before, after] = [copyOf(podWith()), copyOf(podWith(), renewed)];
     expect(after.digest).toBe(before.digest);
     expect(after.instance?.digest).not.toBe(before.instance?.digest);
-    expect(copyOf(podWith({ volumes: [] })).instance).toBeUndefined();
+    expect(copyOf(podWith({ volumes: [], hostNetwork: true })).instance).toBeUndefined();
   });
 
   it('has a volume whose generated name does not matter', () => {
@@ -180,6 +181,13 @@ describe('a claim', () => {
     ['a disk of the network', { iscsi: { iqn: 'i', lun: 0, targetPortal: 't' } }, /is of the kind iscsi/],
     ['a block device', { local: { path: '/dev/sdb' }, volumeMode: 'Block' }, /is a block device/],
     ['a device with a file system', { local: { path: '/dev/sdb', fsType: 'ext4' } }, /is a device with a file system/],
+    [
+      'a raw device that the kubelet makes a file system on',
+      { local: { path: '/dev/sdb' } },
+      /is the device \/dev\/sdb, which the kubelet formats/,
+    ],
+    ['a raw device by its id', { local: { path: '/dev//disk/by-id/nvme-1' } }, /is the device \/dev\/\/disk\/by-id\/nvme-1/],
+    ['a block device of the host', { hostPath: { path: '/dev/sdc' }, volumeMode: 'Block' }, /is a block device/],
     ['mount options', { hostPath: { path: '/a' }, mountOptions: ['noexec'] }, /has mount options \(noexec\)/],
     ['a relative path', { hostPath: { path: 'a' } }, /path that is not absolute/],
   ])('that is bound to %s is refused, with the reason', (_, spec, why) => {
@@ -222,25 +230,68 @@ describe('what the node can give', () => {
 });
 
 describe('where the API server is', () => {
-  const service = { spec: { clusterIP: '10.96.0.1', ports: [{ name: 'https', port: 443 }] } };
-  const env = (states: States) => copyOf(markedPod(), states).pod.spec?.containers[0]?.env?.map(({ name, value }) => `${name}=${value}`);
+  const env = (pod: V1Pod, states: States = {}) => copyOf(pod, states).pod.spec?.containers[0]?.env;
 
-  it('is what the cluster says, where it may be asked', () => {
-    expect(env({ 'Service/': present(service) })).toEqual(['KUBERNETES_SERVICE_HOST=10.96.0.1', 'KUBERNETES_SERVICE_PORT=443']);
-    expect(env({ 'Service/': denied })).toBeUndefined();
-    expect(env({ 'Service/': { state: 'absent' } })).toBeUndefined();
-    expect(env({ 'Service/': present({ spec: { clusterIP: 'None' } }) })).toBeUndefined();
+  it.each<[string, Partial<V1PodSpec>]>([
+    ['a network of its own', {}],
+    ['the host’s network', { hostNetwork: true }],
+    ['no links to Services', { enableServiceLinks: false }],
+  ])('is what the cluster says, for a pod with %s', (_, spec) => {
+    expect(env(markedPod(spec))).toEqual(SERVICE_ENV);
   });
 
-  it('is waited for until the cluster has answered: the copy would have to be made again', () => {
-    expect(outcomeOf(markedPod(), { 'Service/': { state: 'unknown', detail: '' } })).toEqual({
-      kind: 'waiting',
-      objects: ['Service default/kubernetes'],
-    });
+  it.each<[string, ObjectState<ApiObject>, string]>([
+    ['the cluster has answered', { state: 'unknown', detail: '' }, ''],
+    ['the Service is there', { state: 'absent' }, ' (or --kubernetes-service)'],
+    ['it has an address', present({ spec: { clusterIP: 'None' } }), ' (it has no address; --kubernetes-service says where else)'],
+  ])('is waited for until %s: the copy would have to be made again', (_, state, why) => {
+    expect(outcomeOf(markedPod(), { 'Service/': state })).toEqual({ kind: 'waiting', objects: [`Service default/kubernetes${why}`] });
   });
 
-  it('is not asked for where it was said', () => {
+  it('is a reason against a copy where it may not be read', () => {
+    const outcome = outcomeOf(markedPod(), { 'Service/': denied });
+    expect(outcome.kind === 'refused' && outcome.refusals).toEqual([
+      {
+        code: 'KubernetesServiceForbidden',
+        field: 'spec.containers[0].env',
+        message: expect.stringMatching(
+          /\(HTTP 403\)\. Set --kubernetes-service, or grant .* list and watch on services in namespace default\.$/,
+        ),
+      },
+    ]);
+  });
+
+  it('is not asked for where it was said, or where the container says it itself', () => {
     const policy: CopyPolicy = { ...REFUSE, kubernetesService: { host: 'h', port: 1 } };
-    expect(outcomeOf(markedPod(), { 'Service/': { state: 'unknown', detail: '' } }, policy).kind).toBe('copy');
+    expect(outcomeOf(markedPod(), { 'Service/': denied }, policy).kind).toBe('copy');
+    const own = [
+      { name: 'KUBERNETES_SERVICE_HOST', value: '127.0.0.1' },
+      { name: 'KUBERNETES_SERVICE_PORT', value: '6443' },
+    ];
+    expect(env(markedPod({ containers: [container({ env: own })] }), { 'Service/': denied })).toEqual(own);
+  });
+});
+
+describe('the variable of another Service', () => {
+  const refusalsOf = (fields: Partial<V1Container>, spec: Partial<V1PodSpec> = {}) => {
+    const outcome = outcomeOf(markedPod({ ...spec, containers: [container(fields)] }));
+    return outcome.kind === 'refused' ? outcome.refusals.map(({ code, field }) => `${code} ${field}`) : outcome.kind;
+  };
+
+  it.each<[string, Partial<V1Container>, string]>([
+    ['a command', { command: ['resolve', '$(KUBE_DNS_SERVICE_HOST)'] }, 'command[1]'],
+    ['an argument', { args: ['--etcd=$(ETCD_PORT_2379_TCP_ADDR):2379'] }, 'args[0]'],
+    ['a variable', { env: [{ name: 'A', value: 'x$(ETCD_SERVICE_PORT_CLIENT)' }] }, 'env[0].value'],
+    ['what the kubelet says of the API server beside its address', { args: ['$(KUBERNETES_PORT_443_TCP_ADDR)'] }, 'args[0]'],
+  ])('in %s is a reason against a copy: it would not be expanded', (_, fields, where) => {
+    expect(refusalsOf(fields)).toEqual([`ServiceVariable spec.containers[0].${where}`]);
+  });
+
+  it('is none where the container sets it, where it is escaped, or where the pod takes no links', () => {
+    const value = '$(KUBE_DNS_SERVICE_HOST)';
+    expect(refusalsOf({ env: [{ name: 'KUBE_DNS_SERVICE_HOST', value: '10.96.0.10' }], args: [value] })).toBe('copy');
+    expect(refusalsOf({ args: [`$${value}`] })).toBe('copy');
+    expect(refusalsOf({ args: [value] }, { enableServiceLinks: false })).toBe('copy');
+    expect(refusalsOf({ args: ['$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)'] })).toBe('copy');
   });
 });

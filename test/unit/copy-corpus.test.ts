@@ -9,6 +9,7 @@ import { objectReferences } from '../../src/checkpoint/references.ts';
 import { isMarked } from '../../src/checkpoint/selection.ts';
 import { violations } from '../../src/checkpoint/static-pod-rules.ts';
 import { expectGolden } from '../support/golden.ts';
+import { SERVICE, SERVICE_ENV } from '../support/marked-pods.ts';
 
 /**
  * Running pods as a Kubernetes 1.36 API server returns them, with the objects that they name (objects.json) and what becomes of them (….golden.json):
@@ -66,6 +67,7 @@ function lookupOf(family: string): ObjectLookup {
       const times = { renewAt: '2026-10-02T09:00:00.000Z', expiresAt: '2026-10-02T09:14:00.000Z' };
       return { state: 'present', object: { token: `token for ${ref.name}`, ...times } };
     }
+    if (ref.kind === 'Service') return { state: 'present', object: SERVICE };
     const found = find(ref.kind, ref.namespace, ref.name);
     if (ref.kind !== 'PersistentVolumeClaim' || found.state !== 'present') return found as ObjectState<ApiObject>;
     const claim = found.object as Item;
@@ -150,6 +152,7 @@ describe('the corpus', () => {
     const name = 'add-ons/hcloud-cloud-controller-manager';
     const outcome = makeCopy(read(name) as V1Pod, lookupOf('add-ons'), { secretEnv: 'inline' });
     expect(outcome.kind === 'copy' && outcome.copy.pod.spec?.containers[0]?.env).toEqual([
+      ...SERVICE_ENV,
       { name: 'HCLOUD_TOKEN', value: 'secret value hcloud/token\n' },
     ]);
   });

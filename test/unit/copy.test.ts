@@ -2,7 +2,18 @@ import type { V1Pod, V1PodSpec } from '@kubernetes/client-node';
 import { describe, expect, it } from 'vitest';
 import { CHECKPOINT_OF, CONFIG_MIRROR, CONFIG_SOURCE, HAND_BACK, WORKLOAD } from '../../src/checkpoint/annotations.ts';
 import { makeCopy } from '../../src/checkpoint/copy.ts';
-import { configMap, container, copyOf, firstContainer, lookupIn, markedPod, REFUSE, refusalsOf, secret } from '../support/marked-pods.ts';
+import {
+  configMap,
+  container,
+  copyOf,
+  firstContainer,
+  lookupIn,
+  markedPod,
+  REFUSE,
+  refusalsOf,
+  SERVICE_ENV,
+  secret,
+} from '../support/marked-pods.ts';
 
 const codes = (pod: V1Pod, ...rest: [Record<string, never>?]) => refusalsOf(pod, ...rest).map(({ code, field }) => `${code} ${field}`);
 
@@ -100,7 +111,7 @@ describe('what the copy keeps', () => {
       terminationMessagePolicy: 'FallbackToLogsOnError',
     };
     expect(firstContainer(copyOf(markedPod({ containers: [container(fields)] })).pod)).toEqual(
-      container({ ...fields, imagePullPolicy: 'IfNotPresent' }),
+      container({ ...fields, imagePullPolicy: 'IfNotPresent', env: SERVICE_ENV }),
     );
   });
 

@@ -23,26 +23,31 @@ export function digestOf(
   files: readonly CopyFile[],
   directories: readonly CopyDirectory[],
   traits: Traits,
-  { files: own, variables }: Pick<OfOnePod, 'files' | 'variables'>,
+  { files: own, variables, spec }: Pick<OfOnePod, 'files' | 'variables' | 'spec'>,
 ): Digest {
   const contents = files.map(({ bytes, ...metadata }) => ({ ...metadata, sha256: own.has(metadata.path) ? '' : sha256(bytes) }));
-  return digest({ pod: withoutValues(pod, variables), files: contents, directories, traits });
+  return digest({ pod: withoutValues(pod, variables, spec), files: contents, directories, traits });
 }
 
 /** Undefined where nothing of the copy belongs to one pod. */
-export function instanceOf(pod: V1Pod, files: readonly CopyFile[], { files: own, variables, tokens }: OfOnePod): Instance | undefined {
-  if (own.size === 0 && variables.size === 0) return undefined;
+export function instanceOf(
+  pod: V1Pod,
+  files: readonly CopyFile[],
+  { files: own, variables, spec, tokens }: OfOnePod,
+): Instance | undefined {
+  if (own.size === 0 && variables.size === 0 && spec.size === 0) return undefined;
   const contents = files.filter(({ path }) => own.has(path)).map(({ path, bytes }) => ({ path, sha256: sha256(bytes) }));
   const values = containersOf(pod).map(({ env = [] }) => env.filter((variable) => variables.has(variable)));
-  return { digest: digest({ contents, values }), tokens: tokens.toSorted((a, b) => (a.path < b.path ? -1 : 1)) };
+  const hostname = spec.has('hostname') ? pod.spec?.hostname : undefined;
+  return { digest: digest({ contents, values, hostname }), tokens: tokens.toSorted((a, b) => (a.path < b.path ? -1 : 1)) };
 }
 
 function containersOf(pod: V1Pod): V1Container[] {
   return [...(pod.spec?.initContainers ?? []), ...(pod.spec?.containers ?? [])];
 }
 
-function withoutValues(pod: V1Pod, variables: ReadonlySet<object>): V1Pod {
-  if (pod.spec === undefined || variables.size === 0) return pod;
+function withoutValues(pod: V1Pod, variables: ReadonlySet<object>, spec: OfOnePod['spec']): V1Pod {
+  if (pod.spec === undefined || (variables.size === 0 && spec.size === 0)) return pod;
   const emptied = (container: V1Container): V1Container =>
     container.env === undefined
       ? container
@@ -50,7 +55,12 @@ function withoutValues(pod: V1Pod, variables: ReadonlySet<object>): V1Pod {
   const { containers, initContainers } = pod.spec;
   return {
     ...pod,
-    spec: { ...pod.spec, containers: containers.map(emptied), ...(initContainers && { initContainers: initContainers.map(emptied) }) },
+    spec: {
+      ...pod.spec,
+      ...(spec.has('hostname') && { hostname: '' }),
+      containers: containers.map(emptied),
+      ...(initContainers && { initContainers: initContainers.map(emptied) }),
+    },
   };
 }
 

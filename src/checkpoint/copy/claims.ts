@@ -1,7 +1,9 @@
 /** Claims whose volume is a directory of this node: the copy mounts the directory itself. Every other volume needs the API server, a driver or a controller. */
+import { posix } from 'node:path';
 import type { V1PersistentVolume, V1Volume } from '@kubernetes/client-node';
 import type { NamedRef } from '../copy-types.ts';
 import { change, lookUp, type Rendering, refuse, waitFor } from './rendering.ts';
+import { warn } from './warnings.ts';
 
 /** The host directory in the place of the claim; undefined when it was refused or is waited for. `field` is the volume's path in the pod. */
 export function claimedVolume(r: Rendering, volume: V1Volume, field: string): V1Volume | undefined {
@@ -61,10 +63,23 @@ function directoryOf(r: Rendering, { spec }: V1PersistentVolume, name: string, f
   if (spec?.volumeMode === 'Block') return reject('is a block device');
   // Mount options belong to the kubelet's own mount of the volume; a hostPath has none.
   if ((spec?.mountOptions ?? []).length > 0) return reject(`has mount options (${spec?.mountOptions?.join(',')})`);
-  // A local volume whose path is a device is formatted and mounted by the kubelet; the type makes sure that it is a directory.
-  if (spec?.local)
-    return spec.local.fsType === undefined ? { path: source.path, type: 'Directory' } : reject('is a device with a file system');
+  // A local volume whose path is a device is formatted, if need be, and mounted by the kubelet, with a file system of its choice where none is named.
+  if (spec?.local) {
+    if (spec.local.fsType) return reject(`is a device with a file system (${spec.local.fsType})`);
+    if (isDevicePath(source.path)) return reject(`is the device ${source.path}, which the kubelet formats and mounts`);
+    warn(r, 'LocalVolumePath', field);
+    // A device, after all, is refused by the type.
+    return { path: source.path, type: 'Directory' };
+  }
   return { path: source.path, type: spec?.hostPath?.type ?? '' };
+}
+
+/** Names in /dev that are no devices but file systems, mounted on every Linux. */
+const MOUNTED_IN_DEV = /^\/dev\/(shm|mqueue|hugepages[^/]*|pts)(\/|$)/;
+
+function isDevicePath(path: string): boolean {
+  const normal = posix.normalize(path);
+  return normal.startsWith('/dev/') && !MOUNTED_IN_DEV.test(normal);
 }
 
 const NOT_SOURCES = new Set([

@@ -1,9 +1,10 @@
 /** Variables of the copy's containers: what came from the API becomes a literal value, what a static pod gets alike stays a reference. */
 import type { V1Container, V1EnvFromSource, V1EnvVar } from '@kubernetes/client-node';
-import { KUBERNETES_SERVICE, objectTitle } from '../references.ts';
+import { objectTitle } from '../references.ts';
 import { addressValue, belongsToOnePod, fieldValue, sameForStaticPod } from './fields.ts';
 import { own } from './own.ts';
-import { bytesOf, change, type DataRef, find, lookUp, type Rendering, refuse, waitFor } from './rendering.ts';
+import { bytesOf, change, type DataRef, find, type Rendering, refuse } from './rendering.ts';
+import { serviceVariables } from './services.ts';
 
 /**
  * The variables of a container. Those of `envFrom` come first, as literals: the kubelet lets `env` override them, and `$(NAME)` in `env` see them.
@@ -20,36 +21,12 @@ export function renderEnvironment(r: Rendering, container: V1Container, field: s
     const rendered = renderVariable(r, variable, `${field}.env[${i}]`);
     if (rendered !== undefined) variables.push(rendered);
   });
-  return [...serviceVariables(r, variables, field), ...variables];
+  return [...serviceVariables(r, container, variables, field), ...variables];
 }
 
 /** The kubelet expands `$(NAME)` and takes `$$` for `$` in a literal value, never in one that came by reference: every `$` is doubled. */
 function literal(value: string): string {
   return value.replaceAll('$', () => '$$');
-}
-
-function serviceVariables(r: Rendering, variables: readonly V1EnvVar[], field: string): V1EnvVar[] {
-  const service = kubernetesService(r);
-  if (service === undefined) return [];
-  const wanted: V1EnvVar[] = [
-    { name: 'KUBERNETES_SERVICE_HOST', value: service.host },
-    { name: 'KUBERNETES_SERVICE_PORT', value: String(service.port) },
-  ];
-  const added = wanted.filter(({ name }) => !variables.some((variable) => variable.name === name));
-  for (const { name } of added)
-    change(r, `${field}.env`, `${name} added: the kubelet tells a static pod nothing before it has seen the API server`);
-  return added;
-}
-
-/** What the node was told, else what the cluster says. Where the cluster may not be asked, or has no such Service, nothing is added. */
-function kubernetesService(r: Rendering): { readonly host: string; readonly port: number } | undefined {
-  if (r.policy.kubernetesService !== undefined) return r.policy.kubernetesService;
-  const found = lookUp(r, KUBERNETES_SERVICE);
-  if (found.state === 'unknown') waitFor(r, KUBERNETES_SERVICE);
-  if (found.state !== 'present') return undefined;
-  const { clusterIP = '', ports = [] } = found.object.spec ?? {};
-  const port = (ports.find(({ name }) => name === 'https') ?? ports[0])?.port;
-  return clusterIP === '' || clusterIP === 'None' || port === undefined ? undefined : { host: clusterIP, port };
 }
 
 function importAll(r: Rendering, into: Map<string, string>, source: V1EnvFromSource, field: string): void {

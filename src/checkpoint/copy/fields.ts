@@ -59,9 +59,13 @@ export function addressValue({ status }: V1Pod, fieldPath: string): string | und
 const joined = (addresses: readonly { readonly ip?: string }[] | undefined): string =>
   (addresses ?? []).map(({ ip }) => ip ?? '').join(',');
 
-/** Fields that are another one for each pod of a workload although nothing else of the pod is. */
+/**
+ * Fields that can be another one for each pod of a workload although nothing else of the pod is. Annotations are among them, all of them: network plugins,
+ * admission and people write to a pod what its template does not have. Nothing is lost by that: its owner labels a pod with a hash of the template,
+ * annotations included (`controller-revision-hash`, `pod-template-hash`), and labels count.
+ */
 export function belongsToOnePod(fieldPath: string): boolean {
-  return fieldPath === 'metadata.name' || fieldPath === 'metadata.uid';
+  return fieldPath === 'metadata.name' || fieldPath === 'metadata.uid' || /^metadata\.annotations(\['.*'\])?$/s.test(fieldPath);
 }
 
 export type ResourceValue =

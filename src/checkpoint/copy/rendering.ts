@@ -1,6 +1,6 @@
 /** What the parts of one copy share: the parent, the objects it names, and what was found on the way. */
 import type { V1ConfigMap, V1Pod, V1Secret } from '@kubernetes/client-node';
-import type { CopyPolicy, CopyToken, NamedRef, ObjectLookup, ObjectRef, ObjectState, Referred, Refusal } from '../copy-types.ts';
+import type { CopyPolicy, CopyToken, NamedRef, ObjectLookup, ObjectRef, ObjectState, Referred, Refusal, Warning } from '../copy-types.ts';
 import { objectTitle } from '../references.ts';
 import { own } from './own.ts';
 
@@ -11,6 +11,8 @@ export interface Rendering {
   readonly lookup: ObjectLookup;
   /** Filled while the copy is made; a copy with refusals is not used. */
   readonly refusals: Refusal[];
+  /** What the copy may do otherwise than its parent. */
+  readonly warnings: Warning[];
   /** Titles of objects that have to be read before a copy can be made. */
   readonly waiting: Set<string>;
   /** What the copy has otherwise than its parent, and by which rule. */
@@ -30,6 +32,8 @@ export interface OfOnePod {
   readonly files: Set<string>;
   /** Variables, as they stand in the copy. */
   readonly variables: Set<object>;
+  /** Fields of the pod's spec. */
+  readonly spec: Set<'hostname'>;
   readonly tokens: CopyToken[];
 }
 
