@@ -18,6 +18,7 @@ import {
 } from '../../checkpoint/owner-wants.ts';
 import type { NodePlace } from '../../checkpoint/placement.ts';
 import type { Workload } from '../../checkpoint/workload.ts';
+import { unreachable } from './answer.ts';
 import type { ApiClient, RequestOptions } from './client.ts';
 import { type Collection, type Reflector, startReflector, type Watched } from './reflector.ts';
 import { backoff, sleep, type Timing } from './timing.ts';
@@ -68,6 +69,8 @@ export function watchOwner(kind: OwnerKind, workload: Workload, options: OwnerWa
   let confirmation: { readonly ending: AbortController; done: boolean } | undefined;
   let podWatches: PodWatches | undefined;
   let deniedBefore = false;
+  /** Questions by name in a row that did not settle anything. */
+  let attempts = 0;
 
   const owner = watch<OwnerObject>(
     owners,
@@ -114,6 +117,7 @@ export function watchOwner(kind: OwnerKind, workload: Workload, options: OwnerWa
     const { state } = owner.collection();
     const object = current();
     seenUid = object?.metadata?.uid ?? seenUid;
+    if (object !== undefined) attempts = 0;
     if (state.state === 'ok' && object === undefined) confirmation ??= confirm();
     else if (confirmation !== undefined) {
       confirmation.ending.abort();
@@ -123,35 +127,45 @@ export function watchOwner(kind: OwnerKind, workload: Workload, options: OwnerWa
     options.onChange();
   }
 
-  /** A list or watch without the owner proves nothing yet: it is asked for by name until that is answered with 404, and the answer holds while nothing else is seen. */
+  /**
+   * A list or watch without the owner proves nothing yet: it is asked for by name until that is answered with 404, and the answer holds while nothing
+   * else is seen. Where it turns out to be there, the list was not whole: it is made anew.
+   */
   function confirm(): { readonly ending: AbortController; done: boolean } {
     const confirming = { ending: new AbortController(), done: false };
     const signal = AbortSignal.any([confirming.ending.signal, stopped.signal]);
     const asking = async () => {
-      for (let attempts = 1; !signal.aborted; attempts++) {
-        if (await isGone(signal)) {
-          if (signal.aborted) return;
+      for (;;) {
+        const answer = await askByName(signal);
+        if (signal.aborted) return;
+        if (answer === 'gone') {
           confirming.done = true;
           options.onChange();
           return;
         }
+        attempts += 1;
         await sleep(backoff(attempts, timing, random()), signal);
+        if (signal.aborted) return;
+        if (answer === 'present')
+          owner.interrupt(unreachable('unreadable', `${client.server}: lists no ${kind} ${workload.name}, and has it`));
       }
     };
     end(asking());
     return confirming;
   }
 
-  async function isGone(signal: AbortSignal): Promise<boolean> {
+  async function askByName(signal: AbortSignal): Promise<'gone' | 'present' | 'unanswered'> {
     const deadlines: RequestOptions = { signal, headTimeoutMs: timing.headTimeout, bodyTimeoutMs: timing.bodyTimeout };
     // No resourceVersion: the answer is etcd's, not a cache's.
     const answer = await client.get(`${owners}/${encodeURIComponent(workload.name)}`, deadlines);
-    if (answer.kind !== 'status' || answer.status !== 404 || answer.reason !== 'NotFound') return false;
-    if (kind !== 'Deployment') return true;
+    if (answer.kind === 'ok') return 'present';
+    if (answer.kind !== 'status' || answer.status !== 404 || answer.reason !== 'NotFound') return 'unanswered';
+    if (kind !== 'Deployment') return 'gone';
     // Deleted with --cascade=orphan, or not yet collected: its ReplicaSets go on without it.
     const sets = await client.get(`/apis/apps/v1/namespaces/${namespace}/replicasets`, deadlines);
     const page = sets.kind === 'ok' ? listPage<Watched>(sets.body) : undefined;
-    return page !== undefined && page.continue === undefined && !page.items.some(([, { metadata }]) => isLeftBy(workload.name, metadata));
+    if (page === undefined || page.continue !== undefined) return 'unanswered';
+    return page.items.some(([, { metadata }]) => isLeftBy(workload.name, metadata)) ? 'unanswered' : 'gone';
   }
 
   function followPods(): void {
