@@ -5,8 +5,11 @@
  *
  * /proc/locks shows only holders that the reader's PID namespace can see (fs/locks.c, locks_show). In a pod without `hostPID: true` a held lock looks
  * like a free one, and therefore counts as unknown.
+ *
+ * It names a file by the device of its mounted file system, as mountinfo does. On overlayfs with layers of several file systems, and on btrfs, stat(2) gives
+ * another one for the same file; a held lock is then not to be found, and looks free, too. So it counts as unknown there.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { readFile, realpath, stat } from 'node:fs/promises';
 import { isErrno } from '../platform/durable.ts';
 
 export interface LockHolder {
@@ -35,22 +38,34 @@ const FIRST_PID_NAMESPACE = 0xeffffffcn;
 
 /** Never throws for what it finds: what cannot be read is `unknown`, with the reason. Does not open the file. */
 export async function readKubeletLock({ path, samePidNamespace = false, proc = '/proc' }: ReadOptions): Promise<KubeletLock> {
+  const unknown = (detail: string): KubeletLock => ({ state: 'unknown', detail: `${path}: ${detail}` });
   try {
-    const file = await stat(path, { bigint: true });
-    if (!file.isFile()) return { state: 'unknown', detail: `${path} is not a regular file` };
-    const { holder, waiters } = locksOn(await readFile(`${proc}/locks`, 'utf8'), deviceOf(file.dev), file.ino);
+    const file = await stat(path, { bigint: true }).catch((error: unknown) => {
+      if (isErrno(error, 'ENOENT')) return undefined;
+      throw error;
+    });
+    if (file === undefined) {
+      // Without the file there is nothing to hold. (A kubelet may hold one that was removed, but that one exits if it contends at all.)
+      if (await parentIsThere(path)) return { state: 'free', missing: true };
+      return unknown('neither the file nor its directory is there');
+    }
+    if (!file.isFile()) return unknown('not a regular file');
+    // Read after stat, and both before anything is made of them: what is missing below /proc says nothing of the lock.
+    const [locks, mounts] = await Promise.all([readFile(`${proc}/locks`, 'utf8'), readFile(`${proc}/self/mountinfo`, 'utf8')]);
+    const device = deviceOf(file.dev);
+    const mounted = mountOf(mounts, await realpath(path));
+    if (mounted?.device !== device)
+      return unknown(
+        `its file system (${mounted?.type ?? 'not in mountinfo'}) gives files other device numbers than /proc/locks shows; put the kubelet's --lock-file on a tmpfs, such as /run/lock`,
+      );
+    const { holder, waiters } = locksOn(locks, device, BigInt.asUintN(64, file.ino));
     if (holder !== undefined)
       return { state: 'held', holder: await describe(holder, proc), waiters: await Promise.all(waiters.map((pid) => describe(pid, proc))) };
     if (await seesEveryHolder(proc, samePidNamespace)) return { state: 'free', missing: false };
   } catch (error) {
-    // Without the file there is nothing to hold. (A kubelet may hold one that was removed, but that one exits if it contends at all.)
-    if (isErrno(error, 'ENOENT') && (await parentIsThere(path))) return { state: 'free', missing: true };
-    return { state: 'unknown', detail: `${path}: ${error instanceof Error ? error.message : String(error)}` };
+    return unknown(error instanceof Error ? error.message : String(error));
   }
-  return {
-    state: 'unknown',
-    detail: `${path}: a kubelet outside this PID namespace would not be shown in /proc/locks; run on the host, or in a pod with hostPID: true`,
-  };
+  return unknown('a kubelet outside this PID namespace would not be shown in /proc/locks; run on the host, or in a pod with hostPID: true');
 }
 
 async function seesEveryHolder(proc: string, samePidNamespace: boolean): Promise<boolean> {
@@ -80,10 +95,32 @@ export function locksOn(locks: string, device: string, inode: bigint): { holder:
   return { holder, waiters };
 }
 
+/**
+ * The mount that a path without symbolic links lies on: of several the deepest, of these the one mounted last. A line of mountinfo (proc_pid_mountinfo(5)):
+ *
+ *     66 63 0:40 / /mnt/same\040name rw,relatime - overlay overlay rw,lowerdir=/l
+ */
+export function mountOf(mountinfo: string, path: string): { readonly device: string; readonly type: string } | undefined {
+  let found: { readonly point: string; readonly device: string; readonly type: string } | undefined;
+  for (const line of mountinfo.split('\n')) {
+    const [, major, minor, escaped, type] = /^\d+ \d+ (\d+):(\d+) \S+ (\S+) .*? - (\S+) /.exec(line) ?? [];
+    if (escaped === undefined || type === undefined) continue;
+    const point = escaped.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
+    const below = point === '/' || path === point || path.startsWith(`${point}/`);
+    if (below && point.length >= (found?.point.length ?? 0))
+      found = { point, device: printed(BigInt(major ?? 0), BigInt(minor ?? 0)), type };
+  }
+  return found;
+}
+
 /** As /proc/locks prints a device: `%02x:%02x` of major and minor (Linux' new encoding of dev_t, as stat(2) gives it). */
 export function deviceOf(dev: bigint): string {
   const major = ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
   const minor = (dev & 0xffn) | ((dev >> 12n) & ~0xffn & 0xffffffffn);
+  return printed(major, minor);
+}
+
+function printed(major: bigint, minor: bigint): string {
   return `${major.toString(16).padStart(2, '0')}:${minor.toString(16).padStart(2, '0')}`;
 }
 

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { deviceOf, locksOn, readKubeletLock } from '../../src/lock/kubelet.ts';
+import { deviceOf, locksOn, mountOf, readKubeletLock } from '../../src/lock/kubelet.ts';
 import { createKubeletLockSource } from '../../src/sources/kubelet-lock.ts';
 import { checkpointer } from '../support/host/host.ts';
 import { watchOpens } from '../support/host/inotify.ts';
@@ -96,6 +96,77 @@ describe('the state of the kubelet lock', () => {
     [0x11032cn, '103:12c'],
   ])('device %d is printed as the kernel prints it', (dev, text) => {
     expect(deviceOf(dev)).toBe(text);
+  });
+});
+
+test('the mount of a path is the deepest and latest one above it', () => {
+  const mounts = [
+    '27 1 254:0 / / rw,relatime - ext4 /dev/vda rw',
+    '28 27 0:25 / /run rw shared:1 master:2 - tmpfs tmpfs rw',
+    '29 28 0:26 / /run/a\\040b rw - tmpfs tmpfs rw',
+    '30 27 0:300 /x /run rw - btrfs /dev/vdb rw',
+  ].join('\n');
+  expect(mountOf(mounts, '/etc/file')).toMatchObject({ device: 'fe:00', type: 'ext4' });
+  expect(mountOf(mounts, '/running')).toMatchObject({ device: 'fe:00' });
+  expect(mountOf(mounts, '/run/a b/file')).toMatchObject({ device: '00:1a' });
+  expect(mountOf(mounts, '/run/lock/file')).toMatchObject({ device: '00:12c', type: 'btrfs' });
+});
+
+describe('what is missing is not taken for a lock that is free', () => {
+  test('where /proc shows no locks', async () => {
+    await writeFile(path, '');
+    const proc = join(dir, 'proc');
+    expect(await readKubeletLock({ path, proc, samePidNamespace: true })).toMatchObject({ state: 'unknown' });
+    await mkdir(join(proc, 'self'), { recursive: true });
+    await writeFile(join(proc, 'locks'), '');
+    expect(await readKubeletLock({ path, proc, samePidNamespace: true })).toMatchObject({ state: 'unknown' });
+    await writeFile(join(proc, 'self/mountinfo'), await readFile('/proc/self/mountinfo'));
+    // It does not say which PID namespace that is.
+    expect(await readKubeletLock({ path, proc })).toMatchObject({ state: 'unknown' });
+    expect(await readKubeletLock({ path, proc, samePidNamespace: true })).toEqual({ state: 'free', missing: false });
+  });
+
+  test('and a holder that is gone, or shown as 0, still holds it', async () => {
+    await writeFile(path, '');
+    const { dev, ino } = await stat(path, { bigint: true });
+    const proc = join(dir, 'proc');
+    await mkdir(join(proc, 'self'), { recursive: true });
+    await writeFile(join(proc, 'self/mountinfo'), await readFile('/proc/self/mountinfo'));
+    for (const pid of [0, -1, 4_000_000]) {
+      await writeFile(join(proc, 'locks'), `1: FLOCK  ADVISORY  WRITE ${pid} ${deviceOf(dev)}:${ino} 0 EOF\n`);
+      expect(await readKubeletLock({ path, proc, samePidNamespace: true })).toEqual({
+        state: 'held',
+        holder: { pid, command: undefined },
+        waiters: [],
+      });
+    }
+  });
+});
+
+describe.skipIf(skipLoudly('the kubelet lock on overlayfs', missingForOverlay()))('on overlayfs', () => {
+  /** What `kubelet-lock status` says of a lock that is held there. */
+  const status = (lower: string, options: string) => {
+    const script = `set -e; mount -t tmpfs tmpfs "$1"; cd "$1"; mkdir l u w m; mount -t overlay -o "lowerdir=${'$'}5,upperdir=u,workdir=w${'$'}6" overlay m
+      flock -x -o m/kubelet.lock "$2" "$3" kubelet-lock status --same-pid-namespace "--kubelet-lock-file=$4"`;
+    const there = join(dir, 'm/kubelet.lock');
+    return spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', dir, process.execPath, CLI, there, lower, options], {
+      encoding: 'utf8',
+    });
+  };
+
+  test('of one file system a lock that is held is seen', () => {
+    const { stdout, status: code } = status('l', '');
+    expect([code, stdout]).toEqual([0, expect.stringContaining('held')]);
+  });
+
+  test('of two file systems, whose numbers are not those of /proc/locks, a lock that is held is not called free', () => {
+    const { stdout, status: code } = status('/usr/share', ',xino=off');
+    expect([code, stdout]).toEqual([4, expect.stringMatching(/unknown: .*\(overlay\) gives files other device numbers/)]);
+  });
+
+  test('of two file systems with numbers in common, a lock that is held is seen', () => {
+    const { stdout, status: code } = status('/usr/share', ',xino=on');
+    expect([code, stdout]).toEqual([0, expect.stringContaining('held')]);
   });
 });
 
@@ -197,3 +268,9 @@ describe('the command', () => {
     expect((await read()).state).toBe('free');
   });
 });
+
+function missingForOverlay(): string | undefined {
+  const script =
+    'mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir u w m && mount -t overlay -o lowerdir=/usr/share,upperdir=u,workdir=w,xino=on overlay m';
+  return spawnSync('unshare', ['--mount', 'sh', '-c', script]).status === 0 ? undefined : 'no overlay can be mounted; needs root';
+}
