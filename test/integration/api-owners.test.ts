@@ -17,16 +17,19 @@ import { until } from '../support/until.ts';
 const DEPLOYMENTS = '/apis/apps/v1/namespaces/kube-system/deployments';
 const REPLICASETS = '/apis/apps/v1/namespaces/kube-system/replicasets';
 const ACCOUNTS = '/api/v1/namespaces/kube-system/serviceaccounts';
+const KUBELET = 'system:node:n1';
 const ACCOUNT = 'system:serviceaccount:kube-system:pod-checkpointer';
 const NODES = '/api/v1/nodes';
 
 let cluster: TestCluster;
 let auditLog: string;
+let token: string;
 beforeAll(async () => {
   auditLog = path.join(process.env['TMPDIR'] ?? '/tmp', `owners-audit-${process.pid}.log`);
   cluster = await startCluster([`--audit-log-path=${auditLog}`]);
   await create(cluster.admin, ACCOUNTS, { metadata: { name: 'pod-checkpointer' } });
   await create(cluster.admin, NODES, node('n1'));
+  token = await requestToken();
 });
 afterEach(() => faults([]));
 afterAll(async () => {
@@ -65,7 +68,7 @@ interface Running {
 
 async function start(tracked: readonly Workload[], options: { ask?: boolean; identity?: OwnersIdentity } = {}): Promise<Running> {
   const kubelet = await loadKubeconfig(cluster.pki.kubeletConf);
-  const config = await ownersKubeconfig(options.identity ?? { tokenDir: await tokenDir(await requestToken()) }, kubelet, '/nowhere');
+  const config = await ownersKubeconfig(options.identity ?? { tokenDir: await tokenDir(token) }, kubelet, '/nowhere');
   const nodeClient = createApiClient(kubelet);
   const { log, lines } = recordLog();
   const history: ReadonlyMap<WorkloadKey, OwnerState>[] = [];
@@ -253,6 +256,17 @@ describe('no answer', () => {
     await cluster.restart();
     await becomes(running, stays, 'present');
     await becomes(running, went, 'gone');
+  });
+
+  test('of an API server that is away: one watch looks for its return, the others wait, and all end when they are told to', async () => {
+    await makeSet('waiting');
+    await faults([{ kind: 'status', code: 500 }]);
+    const before = (await requests(ACCOUNT)).length;
+    const nodesBefore = (await requests(KUBELET)).length;
+    const running = await start([workload('waiting'), workload('too')], { identity: { tokenDir: await tokenDir(token) } });
+    await until(async () => (await requests(KUBELET)).length >= nodesBefore + 6);
+    expect((await requests(ACCOUNT)).length - before).toBeLessThanOrEqual(4);
+    await running.source.stop();
   });
 
   test.each([401, 403, 500])('but HTTP %i leaves the owner unknown until the right one comes', async (code) => {
