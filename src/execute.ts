@@ -53,10 +53,19 @@ export interface ExecutorOptions {
   readonly log: Logger;
   /** Called when an action ends that the loop did not wait for. */
   readonly onLate: () => void;
-  readonly onStoreFailure?: (failure: StoreFailure, action: ActionKind) => void;
+  /** Called with what became of each attempt; for the metrics. */
+  readonly onOutcome?: (outcome: Outcome) => void;
 }
 
-export function createExecutor({ effects, clock, log, onLate, onStoreFailure }: ExecutorOptions): Executor {
+export interface Outcome {
+  readonly action: ActionKind;
+  /** How long it took. */
+  readonly ms: Millis;
+  /** Absent when it was done. */
+  readonly error?: unknown;
+}
+
+export function createExecutor({ effects, clock, log, onLate, onOutcome }: ExecutorOptions): Executor {
   const failures = new Map<string, Failure>();
   /** By what they change: a workload, or the node as a whole. */
   const going = new Map<string, Promise<boolean>>();
@@ -68,7 +77,9 @@ export function createExecutor({ effects, clock, log, onLate, onStoreFailure }: 
     try {
       await act(action, effects);
       failures.delete(key);
-      log.info({ ...describe(action), ms: Math.round(clock() - started) }, action.kind);
+      const ms = clock() - started;
+      onOutcome?.({ action: action.kind, ms });
+      log.info({ ...describe(action), ms: Math.round(ms) }, action.kind);
       return true;
     } catch (error) {
       const count = (failures.get(key)?.count ?? 0) + 1;
@@ -76,7 +87,7 @@ export function createExecutor({ effects, clock, log, onLate, onStoreFailure }: 
       const message = error instanceof Error ? error.message : String(error);
       const store = storeFailure(error);
       failures.set(key, { count, retryAt, store, message });
-      if (store !== undefined) onStoreFailure?.(store, action.kind);
+      onOutcome?.({ action: action.kind, ms: clock() - started, error });
       log.error(
         { ...describe(action), ...(store && { failure: store }), error: message, retryInMs: Math.round(retryAt - clock()) },
         `${action.kind} failed`,

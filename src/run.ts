@@ -13,9 +13,14 @@ import { createCopier } from './copier.ts';
 import { createWake, runDaemon } from './daemon.ts';
 import { acquireLeaderLock } from './lock/leader.ts';
 import { withTransaction } from './lock/transaction.ts';
+import { onFsync } from './platform/fsync-times.ts';
+import type { Pulse } from './platform/health.ts';
 import { createLog } from './platform/log.ts';
-import { createMetrics } from './platform/metrics.ts';
-import { serveMetrics } from './platform/metrics-server.ts';
+import { createMetrics, type Metrics } from './platform/metrics.ts';
+import { createEndpoint } from './platform/metrics-server.ts';
+import { createCourier } from './report/courier.ts';
+import { countedClient, countedRuntime, countOutcome, reportMetrics } from './report/metrics.ts';
+import { createReporter, type Reported } from './report/reporter.ts';
 import { createApiClient } from './sources/api/client.ts';
 import { type Kubeconfig, loadKubeconfig } from './sources/api/kubeconfig.ts';
 import { createApiSource } from './sources/api/source.ts';
@@ -56,11 +61,17 @@ export async function run(options: CheckedOptions): Promise<void> {
   process.once('SIGTERM', end);
   process.once('SIGINT', end);
   log.info({ version: VERSION, node: options.nodeName }, 'starting');
+  const clock = () => performance.now();
+  const metrics = createMetrics();
+  metrics.leader.set(0);
+  let pulse: Pulse = { role: 'waiting', since: clock(), lastTurn: undefined };
+  const endpoint = createEndpoint({ registry: metrics.registry, pulse: () => pulse, clock }, options.metricsAddress, log);
   const lock = await acquireLeaderLock({
     path: options.lockFile,
     signal: ending.signal,
     onWaiting: () => log.info({ lockFile: options.lockFile }, 'another checkpointer leads on this node: waiting'),
-  }).catch((error: unknown) => {
+  }).catch(async (error: unknown) => {
+    await endpoint.close();
     if (ending.signal.aborted) return undefined;
     throw error;
   });
@@ -71,9 +82,19 @@ export async function run(options: CheckedOptions): Promise<void> {
   }, LOCK_CHECK);
   try {
     log.info({ lockFile: options.lockFile }, 'leading');
-    await lead(options, kubeconfig, log, AbortSignal.any([ending.signal, lost.signal]));
+    metrics.leader.set(1);
+    pulse = { role: 'leading', since: clock(), lastTurn: undefined };
+    endpoint.lead();
+    const count = reportMetrics(metrics);
+    const onReport = (reported: Reported) => {
+      pulse = { ...pulse, lastTurn: clock() };
+      count(reported);
+    };
+    await lead({ options, kubeconfig, log, metrics, onReport, signal: AbortSignal.any([ending.signal, lost.signal]) });
   } finally {
     clearInterval(checking);
+    metrics.leader.set(0);
+    await endpoint.close();
     lock.release();
   }
   // Ending is the way back: the next start waits for whoever leads by then.
@@ -81,15 +102,26 @@ export async function run(options: CheckedOptions): Promise<void> {
   log.info('ended');
 }
 
-async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger, signal: AbortSignal): Promise<void> {
+interface Lead {
+  readonly options: CheckedOptions;
+  readonly kubeconfig: Kubeconfig;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Called at each turn of the loop. */
+  readonly onReport: (reported: Reported) => void;
+  readonly signal: AbortSignal;
+}
+
+async function lead({ options, kubeconfig, log, metrics, onReport, signal }: Lead): Promise<void> {
   const { checkpointDir, podManifestPath } = options;
+  const clock = () => performance.now();
   const bootId = await readBootId(options.bootIdFile);
   await prepareStore(checkpointDir);
   const wake = createWake();
-  const metrics = createMetrics();
-  const served = options.metricsAddress === undefined ? undefined : await serveMetrics(metrics.registry, options.metricsAddress);
+  onFsync((seconds) => metrics.fsyncDuration.observe(seconds));
+  const client = countedClient(createApiClient(kubeconfig), metrics, log);
   const api = createApiSource({
-    client: createApiClient(kubeconfig),
+    client,
     nodeName: options.nodeName,
     // Where the operator does not say how copies reach the API server, the cluster does.
     references: (pod) => (options.kubernetesService === undefined ? [...objectReferences(pod), KUBERNETES_SERVICE] : objectReferences(pod)),
@@ -97,12 +129,15 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
     onChange: wake.wake,
     log,
   });
-  const runtime = createRuntimeSource({
-    endpoint: options.containerRuntimeEndpoint,
-    requestTimeoutMs: options.runtimeRequestTimeout,
-    onEvent: wake.wake,
-    log,
-  });
+  const runtime = countedRuntime(
+    createRuntimeSource({
+      endpoint: options.containerRuntimeEndpoint,
+      requestTimeoutMs: options.runtimeRequestTimeout,
+      onEvent: wake.wake,
+      log,
+    }),
+    metrics,
+  );
   const watching = watchFiles([podManifestPath, ...identityDirectories(kubeconfig)], wake.wake, log);
   const kubelet = createKubeletLockSource(options.kubeletLockFile);
   const disk = createDiskSource(checkpointDir, podManifestPath);
@@ -131,9 +166,17 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
   try {
     await runDaemon({
       effects,
-      onStoreFailure: (failure, action) => metrics.storeFailures.inc({ failure, action }),
+      reporter: createReporter({
+        checkpointDir,
+        log,
+        wallClock: Date.now,
+        nodeName: options.nodeName,
+        courier: createCourier({ client, nodeName: options.nodeName, log, signal, clock, wallClock: Date.now }),
+        onReport,
+      }),
+      onOutcome: (outcome) => countOutcome(metrics, outcome),
       policy: options,
-      clock: () => performance.now(),
+      clock,
       observe: async () => {
         const [listed, read, lock] = await Promise.all([listWithin(runtime, RUNTIME_PATIENCE, wake.wake), disk.read(), kubelet.read()]);
         return observe({ now: performance.now(), bootId, api: api.snapshot(), runtime: listed, disk: read, kubelet: lock, self }, copier);
@@ -144,7 +187,7 @@ async function lead(options: CheckedOptions, kubeconfig: Kubeconfig, log: Logger
       signal,
     });
   } finally {
-    await Promise.allSettled([served?.close(), watching.close(), api.stop(), runtime.stop()]);
+    await Promise.allSettled([watching.close(), api.stop(), runtime.stop()]);
   }
 }
 

@@ -84,7 +84,13 @@ export function nextStatus(before: Status | undefined, observation: Observation,
       ];
     }),
   );
-  return { ...sources, workloads };
+  return { ...sources, workloads: { ...unseen(before, api.state), ...workloads } };
+}
+
+/** A workload without a generation is known from the API server alone: while that does not answer, it is not gone. */
+function unseen(before: Status | undefined, api: Observation['api']['state']): Status['workloads'] {
+  if (api === 'ok') return {};
+  return Object.fromEntries(Object.entries(before?.workloads ?? {}).filter(([, { newest }]) => newest === undefined));
 }
 
 /** The pod as the API server has it, else as it was last known, else the one that the newest generation was made of. */

@@ -3,7 +3,7 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
-import { parseListenAddress } from '../platform/metrics-server.ts';
+import { DEFAULT_METRICS_ADDRESS, parseListenAddress } from '../platform/metrics-server.ts';
 import { kubeletLockFileFlag } from './host-options.ts';
 import { InputError } from './input-error.ts';
 import { addStoreFlags, count, durationFlag, flag, parsedBy, parseKubernetesService } from './options.ts';
@@ -116,11 +116,15 @@ export function runCommand(): Command {
       ),
     )
     .addOption(
-      flag('--metrics-address <host:port>', 'where Prometheus finds the metrics of the daemon that leads, under /metrics; 0 for nowhere')
+      flag('--metrics-address <host:port>', 'where /metrics, /livez and /readyz are served; the daemon that leads takes it; 0 for nowhere')
         .argParser(parsedBy(parseListenAddress))
-        .default(undefined, '0'),
+        .default(parseListenAddress(DEFAULT_METRICS_ADDRESS), DEFAULT_METRICS_ADDRESS),
     )
-    .addOption(flag('--v <level>', 'log level: 0 transitions and errors, 2 every request').argParser(count).default(0))
+    .addOption(
+      flag('--v <level>', 'log level: 0 transitions, actions and errors, 2 every request, 4 every turn of the loop')
+        .argParser(count)
+        .default(0),
+    )
     .addOption(
       flag(
         '--self <namespace/kind/name>',

@@ -7,6 +7,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { timedSync } from './fsync-times.ts';
 
 export interface FileOwner {
   readonly uid: number;
@@ -21,7 +22,7 @@ export async function createDurable(path: string, bytes: Uint8Array, mode: numbe
     if (owner !== undefined) await file.chown(owner.uid, owner.gid);
     // After chown, which clears set-id bits, and past the umask.
     await file.chmod(mode);
-    await file.sync();
+    await timedSync(file);
   } finally {
     await file.close();
   }
@@ -60,7 +61,7 @@ export async function removeDurable(path: string): Promise<void> {
 export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
-    await directory.sync();
+    await timedSync(directory);
   } finally {
     await directory.close();
   }

@@ -1,9 +1,9 @@
 /** JSON lines on standard error; standard output is for data. Levels as pino names them. */
 import { type Logger, pino } from 'pino';
 
-/** `verbosity` as Kubernetes' `--v`: 0 and 1 transitions and errors, 2 and up every request and action. */
+/** `verbosity` as Kubernetes' `--v`: 0 and 1 transitions, actions and errors, 2 and 3 every request too, 4 and up every turn of the loop. */
 export function createLog(verbosity: number): Logger {
-  const level = verbosity >= 2 ? 'debug' : 'info';
+  const level = verbosity >= 4 ? 'trace' : verbosity >= 2 ? 'debug' : 'info';
   // Synchronous: a line is out when the call returns, also when the next thing that happens is SIGKILL.
   return pino(
     { level, base: { pid: process.pid }, timestamp: () => `,"time":"${new Date().toISOString()}"` },

@@ -130,7 +130,7 @@ function milestonesOf(old: WorkloadStatus | undefined, now: WorkloadStatus): Mil
   const became = (reasons: ReadonlySet<string>) => reasons.has(now.reason) && !(old !== undefined && reasons.has(old.reason));
   const seen: [boolean, Milestone][] = [
     [old !== undefined && isNewCopy(old, now), 'Copied'],
-    [old !== undefined && now.proven !== undefined && now.proven.digest !== old.proven?.digest, 'Proven'],
+    [old !== undefined && isNewlyProven(old, now), 'Proven'],
     [old !== undefined && now.active !== undefined && now.active.activation !== old.active?.activation, 'Activated'],
     [became(ROLLED_BACK), 'RolledBack'],
     [old?.active !== undefined && now.active === undefined && now.newest !== undefined, 'Yielded'],
@@ -143,4 +143,10 @@ function milestonesOf(old: WorkloadStatus | undefined, now: WorkloadStatus): Mil
 /** Not the same copy with newer tokens, and not an older generation that became the newest again. */
 function isNewCopy({ newest: old }: WorkloadStatus, { newest: now }: WorkloadStatus): boolean {
   return now !== undefined && now.digest !== old?.digest && now.generation > (old?.generation ?? 0);
+}
+
+/** Not the same copy for another pod, and not the one before, which took the place of a proven one that did not hold up. */
+function isNewlyProven({ proven: old }: WorkloadStatus, { proven: now, newest }: WorkloadStatus): boolean {
+  if (now === undefined || now.digest === old?.digest) return false;
+  return now.generation > (old?.generation ?? 0) || now.generation === newest?.generation;
 }

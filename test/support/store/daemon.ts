@@ -8,6 +8,7 @@ import { workloadKey } from '../../../src/checkpoint/workload.ts';
 import { createWake, runDaemon } from '../../../src/daemon.ts';
 import { acquireLeaderLock } from '../../../src/lock/leader.ts';
 import { createLog } from '../../../src/platform/log.ts';
+import { createReporter } from '../../../src/report/reporter.ts';
 import { createDiskSource } from '../../../src/sources/disk.ts';
 import { observation, POLICY, parent, runtimePod, workload } from '../observations.ts';
 import { effectsOn } from './effects.ts';
@@ -25,6 +26,7 @@ async function main(store: string, manifests: string, lockFile: string): Promise
     wake.wake();
   });
   const disk = createDiskSource(store, manifests);
+  const log = createLog(0);
   await runDaemon({
     effects: effectsOn(store, manifests),
     policy: POLICY,
@@ -42,7 +44,8 @@ async function main(store: string, manifests: string, lockFile: string): Promise
     },
     wake,
     pace: { quiet: () => 200, flux: 200 },
-    log: createLog(0),
+    reporter: createReporter({ checkpointDir: store, log, wallClock: Date.now, nodeName: 'n1' }),
+    log,
     signal: ending.signal,
   });
   await lock.release();

@@ -1,0 +1,156 @@
+/**
+ * Brings events and the node's condition to the API server, beside the loop: one request at a time, each with a deadline, and none while the API server
+ * does not answer. What was not delivered stays in the outbox; nothing in recovery waits for it.
+ */
+import type { Logger } from 'pino';
+import type { Millis } from '../checkpoint/model.ts';
+import type { Answer } from '../sources/api/answer.ts';
+import type { ApiClient, RequestOptions } from '../sources/api/client.ts';
+import { createEvent, repeatEvent } from '../sources/api/events.ts';
+import { readCondition, writeCondition } from '../sources/api/node-status.ts';
+import { isDue, type NodeCondition, type SentCondition } from './condition.ts';
+import { eventKey, type PendingEvent } from './events.ts';
+
+export interface Courier {
+  /**
+   * Delivers what is due, beside the caller: one delivery at a time. `onDelivered` is called with each event that the API server took, or never will;
+   * `onIdle` after the last of them.
+   */
+  deliver(pending: readonly PendingEvent[], condition: NodeCondition, on: Delivered): void;
+  /** Resolves when nothing is being delivered. */
+  idle(): Promise<void>;
+}
+
+export interface Delivered {
+  onDelivered(event: PendingEvent): void;
+  onIdle(): void;
+}
+
+export interface CourierOptions {
+  readonly client: Pick<ApiClient, 'get' | 'post' | 'patch'>;
+  readonly nodeName: string;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  /** Monotonic milliseconds. */
+  readonly clock: () => Millis;
+  /** Milliseconds since the epoch. */
+  readonly wallClock: () => number;
+}
+
+const DEADLINE: Millis = 10_000;
+const RETRY_FIRST: Millis = 1_000;
+const RETRY_MAX: Millis = 60_000;
+/** What happens again within this time is the same event, with a higher count (as client-go's aggregation interval). */
+const SAME_EVENT: Millis = 600_000;
+/** The same event is not written more often: a Secret that changes ten times a second costs no ten requests. */
+const REPEAT: Millis = 10_000;
+const REMEMBERED = 400;
+
+interface Sent {
+  readonly event: PendingEvent;
+  readonly since: Millis;
+  readonly at: Millis;
+}
+
+export function createCourier({ client, nodeName, log, signal, clock, wallClock }: CourierOptions): Courier {
+  const sent = new Map<string, Sent>();
+  let condition: SentCondition | undefined;
+  let going: Promise<void> | undefined;
+  let failures = 0;
+  let notBefore: Millis = 0;
+  const said = new Set<string>();
+
+  const options = (): RequestOptions => ({ signal, headTimeoutMs: DEADLINE, bodyTimeoutMs: DEADLINE });
+
+  /** True when the API server took it. After any other answer nothing more is tried for a while. */
+  function settled(answer: Answer<unknown>, what: string): boolean {
+    if (answer.kind === 'ok') {
+      failures = 0;
+      return true;
+    }
+    failures += 1;
+    notBefore = clock() + Math.min(RETRY_FIRST * 2 ** (failures - 1), RETRY_MAX);
+    // Each sort once: an identity without the right would say it for ever.
+    const sort = `${what} ${answer.kind === 'unreachable' ? answer.cause : answer.status}`;
+    if (!said.has(sort) && !signal.aborted) log.warn({ detail: answer.detail }, `${what} could not be written`);
+    said.add(sort);
+    return false;
+  }
+
+  /** False: nothing more can be sent now. */
+  async function send(event: PendingEvent): Promise<boolean> {
+    const key = eventKey(event);
+    const known = sent.get(key);
+    if (known !== undefined && clock() - known.since < SAME_EVENT) {
+      const together = { ...event, first: known.event.first, count: known.event.count + event.count };
+      const answer = await repeatEvent(client, known.event, together, options());
+      if (!isForgotten(answer)) return remember(answer, key, together, known.since);
+    }
+    const answer = await createEvent(client, event, nodeName, options());
+    // It was made by a request whose answer was lost.
+    const made: Answer<unknown> = answer.kind === 'status' && answer.status === 409 ? { kind: 'ok', body: undefined } : answer;
+    return remember(made, key, event, clock());
+  }
+
+  function remember(answer: Answer<unknown>, key: string, event: PendingEvent, since: Millis): boolean {
+    // Refused for what it says (a namespace that is gone, say): it will never be taken.
+    const hopeless = answer.kind === 'status';
+    if (hopeless) log.warn({ detail: answer.detail, reason: event.reason }, 'the API server does not take an event: it is dropped');
+    else if (!settled(answer, 'an event')) return false;
+    sent.delete(key);
+    if (!hopeless) sent.set(key, { event, since, at: clock() });
+    for (const oldest of sent.keys()) {
+      if (sent.size <= REMEMBERED) break;
+      sent.delete(oldest);
+    }
+    return true;
+  }
+
+  async function sendCondition(next: NodeCondition): Promise<void> {
+    const now = new Date(wallClock()).toISOString();
+    let before: { readonly status: string; readonly lastTransitionTime: string } | undefined = condition;
+    if (condition === undefined) {
+      // An earlier daemon's: the time of the transition is kept.
+      const answer = await readCondition(client, nodeName, options());
+      if (answer.kind !== 'ok') return void settled(answer, 'the condition of the node');
+      before = answer.body;
+    }
+    const transition = before?.status === next.status ? before.lastTransitionTime : now;
+    const answer = await writeCondition(client, nodeName, next, { heartbeat: now, transition }, options());
+    if (settled(answer, 'the condition of the node')) condition = { ...next, at: clock(), lastTransitionTime: transition };
+  }
+
+  async function round(events: readonly PendingEvent[], next: NodeCondition, { onDelivered, onIdle }: Delivered): Promise<void> {
+    let delivered = 0;
+    for (const event of events) {
+      if (signal.aborted || !(await send(event))) break;
+      onDelivered(event);
+      delivered += 1;
+    }
+    if (!signal.aborted && clock() >= notBefore && isDue(condition, next, clock())) await sendCondition(next);
+    if (delivered > 0) onIdle();
+  }
+
+  return {
+    deliver(pending, next, on) {
+      if (going !== undefined || signal.aborted || clock() < notBefore) return;
+      const due = pending.filter((event) => {
+        const known = sent.get(eventKey(event));
+        return known === undefined || clock() >= known.at + REPEAT;
+      });
+      if (due.length === 0 && !isDue(condition, next, clock())) return;
+      going = round(due, next, on).finally(() => {
+        going = undefined;
+      });
+      // A mistake of this program must not end the daemon: what a person reads is not what a node lives on.
+      going.catch((error: unknown) => log.error({ err: error }, 'events were not delivered'));
+    },
+    async idle() {
+      await going?.catch(() => undefined);
+    },
+  };
+}
+
+function isForgotten(answer: Answer<unknown>): boolean {
+  return answer.kind === 'status' && answer.status === 404;
+}
