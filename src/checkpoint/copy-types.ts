@@ -91,13 +91,24 @@ export interface Warning {
 }
 
 /** An object that a pod names. */
-export type ObjectRef = NamedRef | TokenRef | TrustBundleRef;
+export type ObjectRef = NamedRef | ClaimRef | TokenRef | TrustBundleRef;
 
 /** One object by name; `namespace` is empty for a Node. */
 export interface NamedRef {
-  readonly kind: 'Secret' | 'ConfigMap' | 'PersistentVolumeClaim' | 'Service' | 'Node';
+  readonly kind: 'Secret' | 'ConfigMap' | 'Service' | 'Node';
   readonly namespace: string;
   readonly name: string;
+}
+
+/**
+ * A claim as one pod uses it. It stays what it is for as long as the pod is there (finalizer `kubernetes.io/pvc-protection`); for another pod it can have been
+ * made anew under its name, with another volume.
+ */
+export interface ClaimRef {
+  readonly kind: 'PersistentVolumeClaim';
+  readonly namespace: string;
+  readonly name: string;
+  readonly podUid: string;
 }
 
 /** A token of the service account `name`, bound to one pod: another pod, audience or lifetime is another token. */

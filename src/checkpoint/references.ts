@@ -1,7 +1,7 @@
 /** Which objects a pod names: what has to be read, and watched, for its copy to stay current. */
 import type { V1Container, V1Pod, V1Volume, V1VolumeProjection } from '@kubernetes/client-node';
 import { needsNode } from './copy/fields.ts';
-import type { NamedRef, ObjectRef, TokenRef, TrustBundleRef } from './copy-types.ts';
+import type { ClaimRef, NamedRef, ObjectRef, TokenRef, TrustBundleRef } from './copy-types.ts';
 
 /** Where the cluster says how pods reach its API server. Not named by a pod: the kubelet tells every container its address. */
 export const KUBERNETES_SERVICE = { kind: 'Service', namespace: 'default', name: 'kubernetes' } as const satisfies NamedRef;
@@ -17,6 +17,7 @@ export function objectReferences(pod: V1Pod): ObjectRef[] {
   const refs = new Map<string, ObjectRef>();
   const add = (ref: ObjectRef) => refs.set(objectKey(ref), ref);
   for (const { kind, name } of named(pod)) if (name !== undefined && name !== '') add({ kind, namespace, name });
+  for (const { persistentVolumeClaim: claim } of pod.spec?.volumes ?? []) if (claim?.claimName) add(claimRef(pod, claim.claimName));
   for (const source of (pod.spec?.volumes ?? []).flatMap((volume) => volume.projected?.sources ?? [])) {
     if (source.serviceAccountToken) add(tokenRef(pod, source.serviceAccountToken));
     if (source.clusterTrustBundle) add(trustBundleRef(source.clusterTrustBundle));
@@ -25,6 +26,10 @@ export function objectReferences(pod: V1Pod): ObjectRef[] {
   if (nodeName !== undefined && fieldsOfResources(pod).some((selector) => needsNode(pod, selector)))
     add({ kind: 'Node', namespace: '', name: nodeName });
   return [...refs.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, ref]) => ref);
+}
+
+export function claimRef(pod: V1Pod, name: string): ClaimRef {
+  return { kind: 'PersistentVolumeClaim', namespace: pod.metadata?.namespace ?? '', name, podUid: pod.metadata?.uid ?? '' };
 }
 
 /** The kubelet's defaults: an hour, and the API server's own audience. */
@@ -51,6 +56,8 @@ export function objectKey(ref: ObjectRef): string {
   switch (ref.kind) {
     case 'Token':
       return `${key}/${ref.pod.uid}/${ref.expirationSeconds}/${ref.audience}`;
+    case 'PersistentVolumeClaim':
+      return `${key}/${ref.podUid}`;
     case 'ClusterTrustBundle':
       return `${key}/${ref.signerName}/${JSON.stringify(ref.labelSelector)}`;
     default:
@@ -73,7 +80,7 @@ export function objectTitle(ref: ObjectRef): string {
 }
 
 interface Named {
-  readonly kind: 'Secret' | 'ConfigMap' | 'PersistentVolumeClaim';
+  readonly kind: 'Secret' | 'ConfigMap';
   readonly name: string | undefined;
 }
 
@@ -93,7 +100,6 @@ function* named(pod: V1Pod): Generator<Named> {
 function* namedByVolume(volume: V1Volume): Generator<Named> {
   if (volume.secret) yield { kind: 'Secret', name: volume.secret.secretName };
   if (volume.configMap) yield { kind: 'ConfigMap', name: volume.configMap.name };
-  if (volume.persistentVolumeClaim) yield { kind: 'PersistentVolumeClaim', name: volume.persistentVolumeClaim.claimName };
   for (const source of volume.projected?.sources ?? []) {
     if (source.secret) yield { kind: 'Secret', name: source.secret.name };
     if (source.configMap) yield { kind: 'ConfigMap', name: source.configMap.name };

@@ -209,6 +209,23 @@ describe('a claim', () => {
     expect((await copy('with-claim')).pod.spec?.volumes).toEqual([{ name: 'data', hostPath: { path: '/mnt/disks/1', type: 'Directory' } }]);
   });
 
+  test('that was made anew for another pod of the workload gives its new volume', async () => {
+    const volume = (name: string, path: string) =>
+      create(cluster.admin, '/api/v1/persistentvolumes', { metadata: { name }, spec: { local: { path } } });
+    const bindTo = (volumeName: string) => create(cluster.admin, CLAIMS, { metadata: { name: 'anew' }, spec: { volumeName } });
+    const volumes = [{ name: 'data', persistentVolumeClaim: { claimName: 'anew' } }];
+    await Promise.all([volume('first', '/mnt/first'), volume('second', '/mnt/second'), bindTo('first')]);
+    await createPod('anew-1', volumes);
+    const { copy } = await startSource();
+    const pathIn = async (name: string) => (await copy(name)).pod.spec?.volumes?.[0]?.hostPath?.path;
+    expect(await pathIn('anew-1')).toBe('/mnt/first');
+    await cluster.admin.request('DELETE', `${CLAIMS}/anew`);
+    await bindTo('second');
+    await createPod('anew-2', volumes);
+    expect(await pathIn('anew-2')).toBe('/mnt/second');
+    expect(await pathIn('anew-1')).toBe('/mnt/first');
+  });
+
   test('that is not bound is waited for', async () => {
     await create(cluster.admin, CLAIMS, { metadata: { name: 'unbound' }, spec: {} });
     await createPod('unbound', [{ name: 'data', persistentVolumeClaim: { claimName: 'unbound' } }]);

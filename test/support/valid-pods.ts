@@ -2,7 +2,6 @@
 import type { V1Container, V1EnvVar, V1Pod, V1Probe, V1Volume, V1VolumeMount } from '@kubernetes/client-node';
 import fc from 'fast-check';
 import type { ApiObject, ObjectLookup, ObjectState } from '../../src/checkpoint/copy-types.ts';
-import { objectKey } from '../../src/checkpoint/references.ts';
 import { container, markedPod, NAMESPACE, SERVICE } from './marked-pods.ts';
 
 /** Begins every value of a Secret and every token, so that they can be searched for. */
@@ -209,7 +208,7 @@ function lookupIn(known: ReadonlyMap<string, ApiObject>, missing: string): Objec
       };
     if (ref.kind === 'ClusterTrustBundle' && ref.name === 'root')
       return { state: 'present', object: [{ spec: { trustBundle: '-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n' } }] };
-    const object = known.get(objectKey(ref));
+    const object = known.get(`${ref.kind}/${ref.namespace}/${ref.name}`);
     if (object !== undefined) return { state: 'present', object };
     if (ref.kind === 'Service') return { state: 'present', object: SERVICE };
     if (missing === 'absent') return { state: 'absent' };

@@ -1,7 +1,7 @@
 /** Claims whose volume is a directory of this node: the copy mounts the directory itself. Every other volume needs the API server, a driver or a controller. */
 import { posix } from 'node:path';
 import type { V1PersistentVolume, V1Volume } from '@kubernetes/client-node';
-import type { NamedRef } from '../copy-types.ts';
+import { claimRef } from '../references.ts';
 import { change, lookUp, type Rendering, refuse, waitFor } from './rendering.ts';
 import { warn } from './warnings.ts';
 
@@ -9,7 +9,7 @@ import { warn } from './warnings.ts';
 export function claimedVolume(r: Rendering, volume: V1Volume, field: string): V1Volume | undefined {
   const where = `${field}.persistentVolumeClaim`;
   const name = volume.persistentVolumeClaim?.claimName ?? '';
-  const ref: NamedRef & { readonly kind: 'PersistentVolumeClaim' } = { kind: 'PersistentVolumeClaim', namespace: r.namespace, name };
+  const ref = claimRef(r.parent, name);
   const found = lookUp(r, ref);
   if (found.state === 'denied') {
     const permission = `get on persistentvolumeclaims in namespace ${r.namespace}`;

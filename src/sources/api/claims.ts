@@ -1,9 +1,10 @@
 /**
  * Claims of marked pods, each with the volume that it is bound to. The node's identity may get them one by one and neither list nor watch them; what is
- * asked for here does not change while a pod uses the claim, so a claim is asked for until its volume is known, and never again.
+ * asked for here does not change while a pod uses the claim, so a claim is asked for until its volume is known, and then again for another pod only: by then it
+ * can have been made anew.
  */
 import type { V1PersistentVolume, V1PersistentVolumeClaim } from '@kubernetes/client-node';
-import type { BoundClaim, NamedRef, ObjectState } from '../../checkpoint/copy-types.ts';
+import type { BoundClaim, ClaimRef, ObjectState } from '../../checkpoint/copy-types.ts';
 import { objectKey } from '../../checkpoint/references.ts';
 import type { ApiClient } from './client.ts';
 import { withoutManagedFields } from './strip.ts';
@@ -18,8 +19,8 @@ export interface ClaimsOptions {
 }
 
 export interface Claims {
-  follow(refs: readonly NamedRef[]): void;
-  state(ref: NamedRef): ObjectState<BoundClaim> | undefined;
+  follow(refs: readonly ClaimRef[]): void;
+  state(ref: ClaimRef): ObjectState<BoundClaim> | undefined;
   stop(): Promise<void>;
 }
 
@@ -36,7 +37,7 @@ export function createClaims(options: ClaimsOptions): Claims {
   const followed = new Map<string, Followed>();
   const ending = new Set<Promise<void>>();
 
-  function start(ref: NamedRef): Followed {
+  function start(ref: ClaimRef): Followed {
     const entry = {
       state: { state: 'unknown', detail: 'not read yet' } as ObjectState<BoundClaim>,
       ending: new AbortController(),
@@ -45,7 +46,7 @@ export function createClaims(options: ClaimsOptions): Claims {
     return Object.assign(entry, { ended: read(ref, entry, entry.ending.signal) });
   }
 
-  async function read(ref: NamedRef, entry: { state: ObjectState<BoundClaim> }, signal: AbortSignal): Promise<void> {
+  async function read(ref: ClaimRef, entry: { state: ObjectState<BoundClaim> }, signal: AbortSignal): Promise<void> {
     await Promise.resolve();
     for (let attempts = 1; !signal.aborted; attempts++) {
       const state = await readClaim(ref, signal);
@@ -59,7 +60,7 @@ export function createClaims(options: ClaimsOptions): Claims {
     }
   }
 
-  async function readClaim(ref: NamedRef, signal: AbortSignal): Promise<ObjectState<BoundClaim>> {
+  async function readClaim(ref: ClaimRef, signal: AbortSignal): Promise<ObjectState<BoundClaim>> {
     const namespace = encodeURIComponent(ref.namespace);
     const path = `/api/v1/namespaces/${namespace}/persistentvolumeclaims/${encodeURIComponent(ref.name)}`;
     const claim = await get<V1PersistentVolumeClaim>(path, signal);

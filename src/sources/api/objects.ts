@@ -12,7 +12,7 @@ import { type Reflector, startReflector } from './reflector.ts';
 import { withoutManagedFields } from './strip.ts';
 import type { Timing } from './timing.ts';
 
-export type WatchedRef = (NamedRef & { readonly kind: Exclude<NamedRef['kind'], 'PersistentVolumeClaim'> }) | TrustBundleRef;
+export type WatchedRef = NamedRef | TrustBundleRef;
 export type WatchedObject = Referred[WatchedRef['kind']];
 type Single = Exclude<WatchedObject, readonly unknown[]> | Referred['ClusterTrustBundle'][number];
 

@@ -2,7 +2,7 @@
 import { setMaxListeners } from 'node:events';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
-import type { ApiObject, NamedRef, ObjectRef, ObjectState, Token, TokenRef } from '../../checkpoint/copy-types.ts';
+import type { ApiObject, ClaimRef, ObjectRef, ObjectState, Token, TokenRef } from '../../checkpoint/copy-types.ts';
 import type { Absence, ApiState } from '../../checkpoint/model.ts';
 import { objectKey } from '../../checkpoint/references.ts';
 import { isMarked } from '../../checkpoint/selection.ts';
@@ -173,7 +173,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
   };
 }
 
-function isClaim(ref: ObjectRef): ref is NamedRef & { readonly kind: 'PersistentVolumeClaim' } {
+function isClaim(ref: ObjectRef): ref is ClaimRef {
   return ref.kind === 'PersistentVolumeClaim';
 }
 
