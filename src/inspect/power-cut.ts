@@ -1,0 +1,230 @@
+/**
+ * What would happen at a power cut now: every source of power, the API server and the registry gone, the node coming back alone. Pure. What is activated is
+ * asked of the rules that `recover --boot` and the daemon go by; the checks of `foresight/` say what would then go wrong with it.
+ */
+import type { ActiveManifest, GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
+import type { WorkloadKey } from '../checkpoint/workload.ts';
+import { NOTHING_RUNS, planRecovery } from '../recovery/boot.ts';
+import type { DiskSnapshot } from '../sources/disk.ts';
+import type { Facts } from './facts.ts';
+import { type Finding, fatal, warning } from './finding.ts';
+import { expiryFindings, type WarnBefore } from './foresight/expiry.ts';
+import { hostPathFindings } from './foresight/host-paths.ts';
+import { imageFindings } from './foresight/images.ts';
+import { manifestFindings } from './foresight/manifest.ts';
+import { portSharingFindings, portSharingHint } from './foresight/port-sharing.ts';
+import { proofFindings } from './foresight/proof.ts';
+import { refusedFindings } from './foresight/refused.ts';
+import { spaceFindings } from './foresight/space.ts';
+import { starterFindings } from './foresight/starter.ts';
+import { staticDirectoryFindings } from './foresight/static-directory.ts';
+
+export type Verdict = 'recovers' | 'recovers with warnings' | 'does not recover';
+
+export interface PowerCut {
+  readonly verdict: Verdict;
+  /** One sentence: why. */
+  readonly why: string;
+  /** What would run; undefined where nothing would. */
+  readonly generation: GenerationNumber | undefined;
+  readonly findings: readonly Finding[];
+  /** What could be better and is nothing to be warned of. */
+  readonly hints: readonly string[];
+}
+
+export interface NodePowerCut {
+  /** The worst of the node's own and of its workloads'. */
+  readonly verdict: Verdict;
+  /** Of the node as a whole; those of a workload stand with it. */
+  readonly findings: readonly Finding[];
+  readonly workloads: ReadonlyMap<WorkloadKey, PowerCut>;
+}
+
+export function powerCut(facts: Facts, warnBefore: WarnBefore): NodePowerCut {
+  const findings = nodeFindings(facts);
+  const workloads = new Map<WorkloadKey, PowerCut>();
+  const stops = findings.find(({ level }) => level === 'fatal');
+  const chosen = whatWouldRun(facts);
+  for (const key of keysOf(facts)) workloads.set(key, workloadPowerCut(facts, key, chosen.get(key), stops, warnBefore));
+  const verdicts = [verdictOf(findings), ...[...workloads.values()].map(({ verdict }) => verdict)];
+  return { verdict: worst(verdicts), findings, workloads };
+}
+
+/** Every workload that something is known of: stored, active, or said by the leader. */
+export function keysOf({ disk, status }: Pick<Facts, 'disk' | 'status'>): WorkloadKey[] {
+  const stored = disk.state === 'ok' ? [...disk.store.workloads.keys(), ...disk.manifests.map(({ workload }) => workload)] : [];
+  return [...new Set([...stored, ...(Object.keys(status?.workloads ?? {}) as WorkloadKey[])])].sort();
+}
+
+function nodeFindings(facts: Facts): Finding[] {
+  const { store, disk, places, kubelet } = facts;
+  if (store.state === 'missing')
+    return [
+      fatal(
+        'NoStore',
+        `there is no store at ${places.checkpointDir}`,
+        'Give --checkpoint-dir as the daemon has it; a daemon that has led once has made one.',
+      ),
+    ];
+  if (disk.state === 'unknown') return [fatal('DiskUnknown', disk.detail, 'Run this as root, on the node or in the container.')];
+  return [
+    ...(facts.manifestDirectory === 'there'
+      ? []
+      : [
+          fatal(
+            'NoManifestDirectory',
+            `there is no directory ${places.podManifestPath}: no copy can be put there`,
+            "Give --pod-manifest-path as the daemon has it, the kubelet's staticPodPath.",
+          ),
+        ]),
+    ...(disk.store.workloads.size === 0 ? [] : starterFindings(facts)),
+    ...staticDirectoryFindings(places.podManifestPath, kubelet),
+    ...spaceFindings(store, places.checkpointDir),
+  ];
+}
+
+interface Chosen {
+  readonly generation: GenerationNumber;
+  /** Its manifest lies in the kubelet's directory already. */
+  readonly active: boolean;
+}
+
+/** By the rules that hold after a boot, on what is left of the store when every damaged generation is out of it. */
+function whatWouldRun({ disk, generations }: Facts): ReadonlyMap<WorkloadKey, Chosen> {
+  if (disk.state === 'unknown') return new Map();
+  const damage = (key: WorkloadKey, number: GenerationNumber) => generations.get(key)?.get(number)?.damage;
+  const whole = [...disk.store.workloads].map(
+    ([key, { workload, stored }]) => [key, { workload, stored: withoutDamaged(stored, (number) => damage(key, number)) }] as const,
+  );
+  const rest: DiskSnapshot = { ...disk, store: { ...disk.store, workloads: new Map(whole) } };
+  const { actions } = planRecovery({
+    bootId: 'the one after the power cut',
+    api: { state: 'unreachable', detail: 'after a power cut' },
+    runtime: NOTHING_RUNS,
+    disk: rest,
+    byHand: false,
+  });
+  const chosen = new Map<WorkloadKey, Chosen>();
+  for (const { workload, generation } of disk.manifests.toSorted((a, b) => a.activation - b.activation))
+    chosen.set(workload, { generation, active: true });
+  for (const [key, { workload }] of rest.store.workloads)
+    for (const action of actions)
+      if (action.kind === 'activate' && action.workload === workload) chosen.set(key, { generation: action.generation, active: false });
+  return chosen;
+}
+
+/** As the store reads itself once these are in quarantine. */
+export function withoutDamaged(stored: StoredWorkload, damage: (number: GenerationNumber) => string | undefined): StoredWorkload {
+  const generations = new Map([...stored.generations].filter(([number]) => damage(number) === undefined));
+  if (generations.size === stored.generations.size) return stored;
+  const there = (number: GenerationNumber | undefined) => (number !== undefined && generations.has(number) ? number : undefined);
+  const previous = there(stored.previous);
+  const damaged = [...stored.generations.keys()].flatMap((number) => {
+    const why = damage(number);
+    return why === undefined ? [] : [[number, why] as const];
+  });
+  return {
+    ...stored,
+    generations,
+    damaged: new Map([...stored.damaged, ...damaged]),
+    newest: there(stored.newest) ?? (Math.max(0, ...generations.keys()) || undefined),
+    proven: there(stored.proven) ?? previous,
+    previous,
+  };
+}
+
+function workloadPowerCut(
+  facts: Facts,
+  key: WorkloadKey,
+  chosen: Chosen | undefined,
+  stops: Finding | undefined,
+  warnBefore: WarnBefore,
+): PowerCut {
+  const { disk, generations, status, places } = facts;
+  const refused = refusedFindings(status?.workloads[key]);
+  const stored = disk.state === 'ok' ? disk.store.workloads.get(key)?.stored : undefined;
+  const whole = stored === undefined ? undefined : withoutDamaged(stored, (number) => generations.get(key)?.get(number)?.damage);
+  if (chosen === undefined || (whole === undefined && !chosen.active)) {
+    const nothing =
+      stored === undefined || (stored.generations.size === 0 && stored.damaged.size === 0)
+        ? fatal('NothingStored', 'no copy is stored', 'Look at its reason, and wait until a copy is stored.')
+        : fatal(
+            'NothingWhole',
+            'no stored copy is whole',
+            'Bring the API server up with the pod marked, so that another one is stored; look for errors of the disk in the kernel log.',
+          );
+    return sentence(undefined, [nothing, ...refused], [], false);
+  }
+  const generation = whole?.generations.get(chosen.generation);
+  const known = generations.get(key)?.get(chosen.generation);
+  const manifest =
+    disk.state === 'ok' ? disk.manifests.find((one) => one.workload === key && one.generation === chosen.generation) : undefined;
+  const newest = whole?.newest === undefined ? undefined : whole.generations.get(whole.newest);
+  const pod = known?.pod;
+  const findings: Finding[] = [
+    ...(stops === undefined || (chosen.active && stops.code === 'NobodyActivates') ? [] : [stops]),
+    ...(generation === undefined ? [damagedActive(chosen, whole)] : []),
+    ...(whole === undefined ? [] : proofFindings(whole, chosen.generation)),
+    ...editFindings(manifest),
+    ...(pod === undefined
+      ? []
+      : [
+          ...manifestFindings(pod),
+          ...hostPathFindings(pod, facts.hostPaths, `${places.checkpointDir}/workloads`),
+          ...imageFindings(pod, facts.runtime.images, facts.kubelet),
+        ]),
+    ...expiryFindings(known?.ends ?? [], facts.at, warnBefore),
+    ...(generation === undefined || newest === undefined ? [] : portSharingFindings(generation, newest.traits)),
+    ...refused,
+  ];
+  const hint = generation === undefined || newest === undefined ? undefined : portSharingHint(generation, newest.traits);
+  return sentence(chosen.generation, findings, hint === undefined ? [] : [hint], chosen.active);
+}
+
+/** The manifest is there, and what it mounts is not, or is not what was written. */
+function damagedActive({ generation }: Chosen, whole: StoredWorkload | undefined): Finding {
+  const message = `the active copy is of generation ${generation}, which is damaged or not in the store`;
+  const other = whole?.proven ?? whole?.newest;
+  const advice =
+    other === undefined
+      ? 'Keep it running until the API server answers, so that another copy is stored.'
+      : `Remove its manifest from the kubelet's directory; generation ${other} is activated in its place.`;
+  return fatal('ActiveDamaged', message, advice);
+}
+
+function editFindings(manifest: (ActiveManifest & { readonly edits?: readonly string[] }) | undefined): Finding[] {
+  if (manifest?.edits === undefined || manifest.edits.length === 0) return [];
+  const message = `somebody changed ${manifest.edits.join(', ')} of ${manifest.file}`;
+  return [warning('ManifestEdited', message, 'Find out who writes there; the leader activates the copy anew.')];
+}
+
+function sentence(generation: number | undefined, findings: readonly Finding[], hints: readonly string[], active: boolean): PowerCut {
+  const verdict = verdictOf(findings);
+  const [first, ...more] = findings.filter(({ level }) => (verdict === 'does not recover' ? level === 'fatal' : true));
+  const fate =
+    generation === undefined
+      ? ''
+      : active
+        ? `the active copy of generation ${generation} starts again`
+        : `generation ${generation} is activated`;
+  const why =
+    first === undefined
+      ? fate
+      : verdict === 'does not recover'
+        ? `${first.message}${andMore(more.length)}`
+        : `${fate}; ${first.message}${andMore(more.length)}`;
+  return { verdict, why, generation, findings, hints };
+}
+
+const andMore = (count: number): string => (count === 0 ? '' : ` (and ${count} more)`);
+
+export function verdictOf(findings: readonly Finding[]): Verdict {
+  if (findings.some(({ level }) => level === 'fatal')) return 'does not recover';
+  return findings.length > 0 ? 'recovers with warnings' : 'recovers';
+}
+
+const ORDER: readonly Verdict[] = ['recovers', 'recovers with warnings', 'does not recover'];
+
+function worst(verdicts: readonly Verdict[]): Verdict {
+  return verdicts.toSorted((a, b) => ORDER.indexOf(b) - ORDER.indexOf(a))[0] ?? 'recovers';
+}

@@ -1,0 +1,101 @@
+/** The kubelet's configuration, from its files and its command line. Neither needs the kubelet or the API server to answer. */
+import { readdir, readFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { isErrno } from '../platform/durable.ts';
+import type { KubeletFacts, PulledRecord } from './facts.ts';
+
+export const DEFAULT_KUBELET_CONFIG = '/var/lib/kubelet/config.yaml';
+const DEFAULT_ROOT_DIR = '/var/lib/kubelet';
+/** A record is a few hundred bytes; a node with more images than this is not looked at as a whole. */
+const RECORDS = 1_000;
+
+/** @param root where the host's file system is; undefined: only what is mounted here can be read. */
+export async function readKubelet(root: string | undefined, configFile: string | undefined, proc = '/proc'): Promise<KubeletFacts> {
+  const flags = await kubeletFlags(proc);
+  const file = configFile ?? flags?.get('config') ?? DEFAULT_KUBELET_CONFIG;
+  const at = (path: string) => (root === undefined ? path : join(root, path));
+  const [config, pulled] = await Promise.all([
+    readConfig(at(file), flags?.has('config-dir') === true ? at(flags.get('config-dir') ?? '') : undefined),
+    readPulled(join(at(flags?.get('root-dir') ?? DEFAULT_ROOT_DIR), 'image_manager', 'pulled')),
+  ]);
+  const flagged = flags?.get('pod-manifest-path');
+  const configured = typeof config.fields === 'object' ? (config.fields['staticPodPath'] ?? '') : undefined;
+  const policy = config.fields?.['imagePullCredentialsVerificationPolicy'];
+  return {
+    staticPodPath:
+      flagged !== undefined
+        ? { path: flagged, from: "the kubelet's --pod-manifest-path" }
+        : typeof configured === 'string'
+          ? { path: configured, from: file }
+          : undefined,
+    imagePullVerification: typeof policy === 'string' ? policy : undefined,
+    pulled,
+    detail: config.detail,
+  };
+}
+
+type Fields = Readonly<Record<string, unknown>>;
+
+async function readConfig(
+  file: string,
+  dropIns: string | undefined,
+): Promise<{ readonly fields: Fields | undefined; readonly detail: string | undefined }> {
+  try {
+    const { load } = await import('js-yaml');
+    let fields = Object(load(await readFile(file, 'utf8'))) as Fields;
+    // As the kubelet merges them: in the order of their names, the last one wins.
+    const names = dropIns === undefined ? [] : (await readdir(dropIns)).filter((name) => name.endsWith('.conf')).sort();
+    for (const name of names) fields = { ...fields, ...(Object(load(await readFile(join(dropIns ?? '', name), 'utf8'))) as Fields) };
+    return { fields, detail: undefined };
+  } catch (error) {
+    // Not the parser's message, which quotes the file.
+    const why = isErrno(error, 'ENOENT') ? 'does not exist' : isErrno(error, 'EACCES', 'EPERM') ? 'may not be read' : 'cannot be read';
+    return { fields: undefined, detail: `the kubelet's configuration ${file} ${why}` };
+  }
+}
+
+/** The flags of the kubelet that runs here, as far as they say something; undefined where none is seen. */
+async function kubeletFlags(proc: string): Promise<ReadonlyMap<string, string> | undefined> {
+  const names = await readdir(proc).catch(() => []);
+  const found = await Promise.all(
+    names
+      .filter((name) => /^[0-9]+$/.test(name))
+      .map(async (pid) => parseKubeletFlags((await readFile(`${proc}/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0'))),
+  );
+  return found.find((flags) => flags !== undefined);
+}
+
+/** Undefined for a command line that is not a kubelet's. Pure. */
+export function parseKubeletFlags(words: readonly string[]): ReadonlyMap<string, string> | undefined {
+  const [program = '', first = ''] = words;
+  const name = basename(program);
+  if (name !== 'kubelet' && !(name === 'hyperkube' && first === 'kubelet')) return undefined;
+  const flags = new Map<string, string>();
+  for (const [i, word] of words.entries()) {
+    const match = /^--?([a-z0-9-]+)(?:=(.*))?$/.exec(word);
+    if (match?.[1] === undefined) continue;
+    const next = words[i + 1];
+    flags.set(match[1], match[2] ?? (next === undefined || next.startsWith('-') ? '' : next));
+  }
+  return flags;
+}
+
+/** The kubelet's ImagePulledRecord files (kubelet.config.k8s.io), one for each image reference. Undefined where it keeps none. */
+async function readPulled(directory: string): Promise<ReadonlyMap<string, PulledRecord> | undefined> {
+  const names = await readdir(directory).catch(() => undefined);
+  if (names === undefined) return undefined;
+  const texts = await Promise.all(names.slice(0, RECORDS).map((name) => readFile(join(directory, name), 'utf8').catch(() => '')));
+  return new Map(texts.flatMap((text) => parsePulledRecord(text) ?? []));
+}
+
+/** Undefined for anything else. The credentials in it are names and hashes; neither is kept. */
+export function parsePulledRecord(text: string): [ref: string, record: PulledRecord][] | undefined {
+  try {
+    const { imageRef, credentialMapping } = Object(JSON.parse(text)) as { imageRef?: unknown; credentialMapping?: unknown };
+    if (typeof imageRef !== 'string') return undefined;
+    const images = Object.entries(Object(credentialMapping) as Record<string, { nodePodsAccessible?: unknown } | null>);
+    return [[imageRef, new Map(images.map(([image, used]) => [image, { everyPod: used?.nodePodsAccessible === true }]))]];
+  } catch {
+    return undefined;
+  }
+}
