@@ -253,9 +253,12 @@ describe('no answer', () => {
     await cluster.server.end('SIGKILL');
     await until(() => [stays, went].every((of) => running.state(of)?.state === 'unknown'));
     expect(running.state(went)).toMatchObject({ detail: expect.stringContaining('unreachable') });
+    const asked = async () => (await requests(ACCOUNT)).filter((uri) => uri.endsWith('/daemonsets/went')).length;
+    const before = await asked();
     await cluster.restart();
     await becomes(running, stays, 'present');
     await becomes(running, went, 'gone');
+    await until(async () => (await asked()) > before);
   });
 
   test('of an API server that is away: one watch looks for its return, the others wait, and all end when they are told to', async () => {
