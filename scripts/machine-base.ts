@@ -1,0 +1,45 @@
+// A base image for the Dockerfile made of this machine's own Node, libraries and node_modules, where no registry of images can be reached.
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { librariesOf } from './libraries.ts';
+
+/** Fills a directory with the base's files. Throws where the machine lacks one of them; needs busybox-static for a shell. */
+export function fillMachineBase(root: string, busybox: string): void {
+  const at = (path: string): string => {
+    const place = join(root, path);
+    mkdirSync(dirname(place), { recursive: true });
+    return place;
+  };
+  const flock = ['/usr/bin/flock', '/bin/flock'].find((path) => existsSync(path));
+  if (flock === undefined) throw new Error('no flock(1) on this machine: install util-linux');
+  copyFileSync(busybox, at('/bin/busybox'));
+  symlinkSync('busybox', at('/bin/sh'));
+  mkdirSync(at('/tmp'), { mode: 0o1777 });
+  copyFileSync(process.execPath, at('/usr/local/bin/node'));
+  copyFileSync(flock, at(flock));
+  const libraries = new Set([process.execPath, flock].flatMap(librariesOf));
+  for (const library of libraries) copyFileSync(library, at(library));
+  // dpkg's database, from which the list of parts is made.
+  if (existsSync('/var/lib/dpkg/status')) {
+    copyFileSync('/var/lib/dpkg/status', at('/var/lib/dpkg/status'));
+    for (const name of readdirSync('/var/lib/dpkg/info'))
+      if (/^(libc6|libgcc-s1|libstdc\+\+6|util-linux)(:[a-z0-9]+)?\.list$/.test(name))
+        copyFileSync(join('/var/lib/dpkg/info', name), at(`/var/lib/dpkg/info/${name}`));
+  }
+  for (const directory of neededPackages())
+    cpSync(realpathSync(directory), at(`/src/${directory}`), { recursive: true, verbatimSymlinks: true });
+}
+
+/** What the build takes: the packages that may be bundled, esbuild with its program, postject. */
+function neededPackages(): string[] {
+  const { packages } = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
+    readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
+  };
+  const tools = ['node_modules/esbuild', `node_modules/@esbuild/linux-${process.arch}`, 'node_modules/postject'];
+  return Object.entries(packages)
+    .filter(
+      ([path, { dev }]) => path.startsWith('node_modules/') && !path.includes('/node_modules/') && (dev !== true || tools.includes(path)),
+    )
+    .map(([path]) => path)
+    .filter((path) => existsSync(path));
+}
