@@ -1,155 +1,133 @@
-/** `checkpointer inspect`: what lies on this node's disk and what the daemon last said of it. Reads only; needs neither API server nor daemon. */
-import { stat } from 'node:fs/promises';
-import { Command } from 'commander';
-import type { CopyToken } from '../checkpoint/copy-types.ts';
-import type { GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
-import { readStore, type StoreSnapshot } from '../checkpoint/store/read.ts';
-import { workloadKey } from '../checkpoint/workload.ts';
-import { type FoundManifest, listManifests } from '../recovery/manifests.ts';
-import { type Leader, readLeader, readStatus, type Status } from '../status.ts';
-import { InputError } from './input-error.ts';
-import { addStoreFlags, flag } from './options.ts';
-import { age, table } from './table.ts';
+/** `checkpointer inspect`: what is protected on this node, and what a power cut now would leave. Reads only; needs neither API server nor daemon. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { WorkloadDetail } from '../inspect/detail.ts';
+import { WARN_BEFORE, type WarnBefore } from '../inspect/foresight/expiry.ts';
+import type { GatherOptions } from '../inspect/gather.ts';
+import type { Inspection } from '../inspect/report.ts';
+import { bootIdFileFlag, DEFAULT_KUBECONFIG, DEFAULT_RUNTIME_ENDPOINT, kubeletLockFileFlag, lockFileFlag } from './host-options.ts';
+import { addStoreFlags, durationFlag, flag, parsedBy, parseKubernetesService } from './options.ts';
 
-interface InspectOptions {
-  readonly checkpointDir: string;
-  readonly podManifestPath: string;
-  readonly output: 'table' | 'json';
+/** A verdict is not `recovers`. */
+const EXIT_NOT_RECOVERED = 3;
+/** Between two looks of --watch, in milliseconds. */
+const WATCH_EVERY = 2_000;
+
+interface InspectOptions extends GatherOptions {
+  readonly output: 'table' | 'wide' | 'json' | 'yaml';
+  readonly watch?: true;
+  readonly warnBefore: WarnBefore;
+  readonly secretEnv: 'refuse' | 'inline';
+  readonly kubernetesService?: string;
 }
 
 export function inspectCommand(): Command {
   return addStoreFlags(new Command('inspect'))
-    .description('Show the copies on this node and their state, from disk alone.')
-    .addOption(flag('-o, --output <format>', 'how to print it').choices(['table', 'json']).default('table'))
-    .addHelpText('after', '\nExamples:\n  checkpointer inspect\n  checkpointer inspect -o json | jq .workloads')
-    .action(async (options: InspectOptions) => {
-      process.stdout.write(await inspect(options, Date.now()));
-    });
+    .argument('[workload]', 'only this one, from close by: namespace/Kind/name, Kind/name or name')
+    .description('Show what is protected on this node, how, and what would come back after a power cut now.')
+    .addOption(flag('-o, --output <format>', 'how to print it').choices(['table', 'wide', 'json', 'yaml']).default('table'))
+    .addOption(new Option('-w, --watch', 'look again every 2 s and print what changed, in place on a terminal'))
+    .addOption(
+      flag('--warn-before <duration,percent>', 'warn of what ends within this time and share of its life')
+        .argParser(parsedBy(parseWarnBefore))
+        .default(WARN_BEFORE, '30d,20%'),
+    )
+    .addOption(flag('--kubeconfig <file>', 'whose API server is asked whether it answers').default(DEFAULT_KUBECONFIG))
+    .addOption(durationFlag('--probe-timeout <duration>', 'how long it is asked at the most; 0 does not ask', '1s'))
+    .addOption(lockFileFlag())
+    .addOption(kubeletLockFileFlag())
+    .addOption(flag('--container-runtime-endpoint <endpoint>', 'CRI socket of the container runtime').default(DEFAULT_RUNTIME_ENDPOINT))
+    .addOption(durationFlag('--runtime-request-timeout <duration>', 'how long the runtime is asked at the most', '1s'))
+    .addOption(flag('--kubelet-config <file>', "the kubelet's configuration; by default what its command line names"))
+    .addOption(flag('--host-root <dir>', "where the host's file system is; by default it is found where it can be seen"))
+    .addOption(flag('--self <namespace/kind/name>', "the daemon's own workload, where it runs as one"))
+    .addOption(flag('--secret-env <policy>', 'as for run').choices(['refuse', 'inline']).default('refuse').hideHelp())
+    .addOption(flag('--kubernetes-service <host:port>', 'as for run').hideHelp())
+    .addOption(bootIdFileFlag())
+    .addHelpText(
+      'after',
+      `
+Nothing is changed, and no lock file is opened: it may be run at any time, as root on the node or in the checkpointer's container.
+
+Exit codes: 0 everything recovers; 3 something does not, or there is a warning; 1 it failed; 2 bad input.
+
+Examples:
+  checkpointer inspect
+  checkpointer inspect kube-apiserver
+  checkpointer inspect -o json | jq -r '.workloads[] | select(.powerCut.verdict != "recovers") | .workload'`,
+    )
+    .action(inspect);
 }
 
-async function inspect({ checkpointDir, podManifestPath, output }: InspectOptions, now: number): Promise<string> {
-  for (const [name, path] of [
-    ['--checkpoint-dir', checkpointDir],
-    ['--pod-manifest-path', podManifestPath],
-  ] as const) {
-    const found = await stat(path).catch(() => undefined);
-    if (found?.isDirectory() !== true)
-      throw new InputError(`${name} ${path}: there is no such directory; give the one that the daemon uses`);
+async function inspect(workload: string | undefined, options: InspectOptions): Promise<void> {
+  if (options.watch === true) return watch(workload, options);
+  const { text, report } = await look(workload, options);
+  process.stdout.write(text);
+  if (report.verdict !== 'recovers') process.exitCode = EXIT_NOT_RECOVERED;
+}
+
+interface Look {
+  readonly report: Inspection;
+  readonly text: string;
+}
+
+async function look(given: string | undefined, options: InspectOptions): Promise<Look> {
+  const [{ gather }, { inspection }, { keysOf }, { resolveWorkload }] = await Promise.all([
+    import('../inspect/gather.ts'),
+    import('../inspect/report.ts'),
+    import('../inspect/power-cut.ts'),
+    import('../inspect/detail.ts'),
+  ]);
+  const facts = await gather(options, (key) => given !== undefined && key.endsWith(given.slice(given.lastIndexOf('/') + 1)));
+  const report = inspection(facts, options.warnBefore);
+  if (given === undefined) return { report, text: await print(report, undefined, options) };
+  const key = resolveWorkload(keysOf(facts), given);
+  const own = report.workloads.filter(({ workload }) => workload === key);
+  const { readDetail } = await import('../inspect/read-detail.ts');
+  const detail = await readDetail(facts, key, own[0]?.parent.name, { ...options, kubernetesService: service(options) });
+  // What the verdict is about is the one that was asked for.
+  const one = { ...report, verdict: own[0]?.powerCut.verdict ?? report.verdict, workloads: own, retired: [] };
+  return { report: one, text: await print(one, detail, options) };
+}
+
+function service({ kubernetesService }: InspectOptions) {
+  return kubernetesService === undefined ? undefined : parseKubernetesService(kubernetesService);
+}
+
+async function print(report: Inspection, detail: WorkloadDetail | undefined, { output }: InspectOptions): Promise<string> {
+  const document = detail === undefined ? report : { ...report, detail };
+  if (output === 'json') return `${JSON.stringify(document, undefined, 2)}\n`;
+  if (output === 'yaml') return (await import('js-yaml')).dump(JSON.parse(JSON.stringify(document)), { lineWidth: -1, noRefs: true });
+  const { ANSI, PLAIN, renderInspection, wantsColour } = await import('../inspect/render.ts');
+  const colour = wantsColour(process.stdout.isTTY === true, process.env) ? ANSI : PLAIN;
+  const [own] = report.workloads;
+  if (detail === undefined || own === undefined) return renderInspection(report, output === 'wide', colour);
+  const { renderDetail } = await import('../inspect/render-detail.ts');
+  return renderDetail(own, detail, Date.parse(report.at), colour);
+}
+
+/** Until SIGINT or SIGTERM. On a terminal in place, and ages count on; elsewhere once for each change. */
+async function watch(workload: string | undefined, options: InspectOptions): Promise<void> {
+  const ended = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort());
+  const terminal = process.stdout.isTTY === true;
+  let before: string | undefined;
+  while (!ended.signal.aborted) {
+    const { report, text } = await look(workload, options);
+    const now = JSON.stringify({ ...report, at: undefined, store: undefined });
+    // CSI H, CSI 2J: to the first line, and nothing below it.
+    if (terminal) process.stdout.write(`\x1b[H\x1b[2J${text}`);
+    else if (now !== before) process.stdout.write(before === undefined ? text : `\n${text}`);
+    before = now;
+    process.exitCode = report.verdict === 'recovers' ? 0 : EXIT_NOT_RECOVERED;
+    await sleep(WATCH_EVERY, undefined, { signal: ended.signal }).catch(() => undefined);
   }
-  const [store, manifests, status, leader] = await Promise.all([
-    readStore(checkpointDir),
-    listManifests(podManifestPath),
-    readStatus(checkpointDir),
-    readLeader(checkpointDir),
-  ]);
-  const report = inspection(store, manifests, status, leader);
-  return output === 'json' ? `${JSON.stringify(report, undefined, 2)}\n` : asTable(report, now);
 }
 
-interface WorkloadInspection {
-  readonly workload: string;
-  readonly namespace: string;
-  readonly kind: string;
-  readonly name: string;
-  readonly reason: string;
-  readonly message: string;
-  readonly since?: string;
-  readonly parent?: string;
-  readonly proven?: GenerationNumber;
-  readonly newest?: GenerationNumber;
-  /** Service account tokens of the generation that a reboot gets. Past `expiresAt`, or without the pod that they are bound to, they are worth nothing. */
-  readonly tokens: readonly CopyToken[];
-  readonly damaged: readonly { readonly generation: GenerationNumber; readonly detail: string }[];
-  readonly active: readonly { readonly generation: GenerationNumber; readonly activation: number; readonly file: string }[];
-}
-
-export interface Inspection {
-  /** Of this document. Fields are added within a version, never changed or removed. */
-  readonly version: 1;
-  readonly node: {
-    readonly api?: string;
-    readonly runtime?: string;
-    readonly disk?: string;
-    readonly bootId?: string;
-    readonly leader?: Leader;
-  };
-  readonly workloads: readonly WorkloadInspection[];
-}
-
-export function inspection(
-  store: StoreSnapshot,
-  manifests: readonly FoundManifest[],
-  status: Status | undefined,
-  leader: Leader | undefined,
-): Inspection {
-  const stored = new Map([...store.workloads].map(([key, { workload, stored }]) => [key as string, { ...workload, stored }]));
-  const keys = [...new Set([...stored.keys(), ...Object.keys(status?.workloads ?? {})])].sort();
-  return {
-    version: 1,
-    node: {
-      ...(status === undefined ? {} : { api: status.api, runtime: status.runtime, disk: status.disk, bootId: status.bootId }),
-      ...(leader === undefined ? {} : { leader }),
-    },
-    workloads: keys.flatMap((key) => {
-      const last = status?.workloads[key];
-      const found = stored.get(key);
-      const identity = found ?? last;
-      if (identity === undefined) return [];
-      const generation = found?.stored.newest === undefined ? undefined : found.stored.generations.get(found.stored.newest);
-      const parent = last?.parent ?? generation?.parent.name;
-      return [
-        {
-          workload: key,
-          namespace: identity.namespace,
-          kind: identity.kind,
-          name: identity.name,
-          reason: last?.reason ?? 'Unknown',
-          message: last?.message ?? 'no daemon has said anything about this workload',
-          ...(last === undefined ? {} : { since: last.since }),
-          ...(parent === undefined ? {} : { parent }),
-          ...(found?.stored.proven === undefined ? {} : { proven: found.stored.proven }),
-          ...(found?.stored.newest === undefined ? {} : { newest: found.stored.newest }),
-          tokens: tokensOf(found?.stored),
-          damaged: [...(found?.stored.damaged ?? [])].map(([number, detail]) => ({ generation: number, detail })),
-          active: manifests
-            .filter((manifest) => manifest.workload === key && (found === undefined || workloadKey(found) === key))
-            .map(({ generation: number, activation, file }) => ({ generation: number, activation, file })),
-        },
-      ];
-    }),
-  };
-}
-
-function asTable({ node, workloads }: Inspection, now: number): string {
-  const leader =
-    node.leader === undefined ? 'none recorded' : `${node.leader.where} (pid ${node.leader.pid}) for ${age(node.leader.since, now)}`;
-  const head = `Last leader  ${leader}\nAPI server   ${node.api ?? 'unknown'}, as the leader last saw it\nRuntime      ${node.runtime ?? 'unknown'}, as the leader last saw it\n\n`;
-  if (workloads.length === 0) return `${head}No copies. Mark a pod with the annotation checkpointer.alpha.coreos.com/checkpoint: "true".\n`;
-  const rows = workloads.map((workload) => [
-    workload.workload,
-    workload.reason,
-    workload.since === undefined ? '-' : age(workload.since, now),
-    numbered(workload.proven),
-    numbered(workload.newest),
-    workload.active.map(({ generation, activation }) => `g${generation}-a${activation}`).join(',') || '-',
-    workload.parent ?? '-',
-    workload.message + tokenNote(workload.tokens, now),
-  ]);
-  return head + table(['WORKLOAD', 'REASON', 'FOR', 'PROVEN', 'NEWEST', 'ACTIVE', 'PARENT', 'MESSAGE'], rows);
-}
-
-/** Of the generation that a reboot gets: the proven one, or the newest while none is. */
-function tokensOf(stored: StoredWorkload | undefined): readonly CopyToken[] {
-  const number = stored?.proven ?? stored?.newest;
-  return (number === undefined ? undefined : stored?.generations.get(number)?.instance?.tokens) ?? [];
-}
-
-function tokenNote(tokens: readonly CopyToken[], now: number): string {
-  const [first] = tokens.map(({ expiresAt }) => Date.parse(expiresAt)).sort((a, b) => a - b);
-  if (first === undefined) return '';
-  return first <= now ? '; its token has ended' : `; its token ends in ${age(new Date(now).toISOString(), first)}`;
-}
-
-function numbered(generation: GenerationNumber | undefined): string {
-  return generation === undefined ? '-' : `g${generation}`;
+/** `30d,20%`: the shorter of the two counts. Days are what certificates are counted in. */
+export function parseWarnBefore(text: string): WarnBefore {
+  const match = /^([0-9]{1,4})(d|h)(?:,([0-9]{1,2}|100)%)?$/.exec(text.trim());
+  if (match === null) throw new InvalidArgumentError(`"${text}" is not a time and a share, such as 30d,20%.`);
+  const time = Number(match[1]) * (match[2] === 'd' ? 86_400_000 : 3_600_000);
+  return { time, share: match[3] === undefined ? WARN_BEFORE.share : Number(match[3]) / 100 };
 }

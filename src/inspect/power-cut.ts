@@ -3,14 +3,15 @@
  * asked of the rules that `recover --boot` and the daemon go by; the checks of `foresight/` say what would then go wrong with it.
  */
 import type { ActiveManifest, GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
-import type { WorkloadKey } from '../checkpoint/workload.ts';
-import { NOTHING_RUNS, planRecovery } from '../recovery/boot.ts';
+import { type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
+import { type Damage, NOTHING_RUNS, planRecovery, withDamage } from '../recovery/boot.ts';
 import type { DiskSnapshot } from '../sources/disk.ts';
 import type { Facts } from './facts.ts';
 import { type Finding, fatal, warning } from './finding.ts';
 import { expiryFindings, type WarnBefore } from './foresight/expiry.ts';
 import { hostPathFindings } from './foresight/host-paths.ts';
 import { imageFindings } from './foresight/images.ts';
+import { leaderFindings } from './foresight/leader.ts';
 import { manifestFindings } from './foresight/manifest.ts';
 import { portSharingFindings, portSharingHint } from './foresight/port-sharing.ts';
 import { proofFindings } from './foresight/proof.ts';
@@ -44,8 +45,9 @@ export function powerCut(facts: Facts, warnBefore: WarnBefore): NodePowerCut {
   const findings = nodeFindings(facts);
   const workloads = new Map<WorkloadKey, PowerCut>();
   const stops = findings.find(({ level }) => level === 'fatal');
-  const chosen = whatWouldRun(facts);
-  for (const key of keysOf(facts)) workloads.set(key, workloadPowerCut(facts, key, chosen.get(key), stops, warnBefore));
+  const disk = withDamage(facts.disk, damageIn(facts));
+  const chosen = whatWouldRun(disk);
+  for (const key of keysOf(facts)) workloads.set(key, workloadPowerCut({ ...facts, disk }, key, chosen.get(key), stops, warnBefore));
   const verdicts = [verdictOf(findings), ...[...workloads.values()].map(({ verdict }) => verdict)];
   return { verdict: worst(verdicts), findings, workloads };
 }
@@ -77,6 +79,7 @@ function nodeFindings(facts: Facts): Finding[] {
             "Give --pod-manifest-path as the daemon has it, the kubelet's staticPodPath.",
           ),
         ]),
+    ...leaderFindings(facts.leader),
     ...(disk.store.workloads.size === 0 ? [] : starterFindings(facts)),
     ...staticDirectoryFindings(places.podManifestPath, kubelet),
     ...spaceFindings(store, places.checkpointDir),
@@ -89,48 +92,30 @@ interface Chosen {
   readonly active: boolean;
 }
 
-/** By the rules that hold after a boot, on what is left of the store when every damaged generation is out of it. */
-function whatWouldRun({ disk, generations }: Facts): ReadonlyMap<WorkloadKey, Chosen> {
+/** The disk as recovery sees it once every damaged generation is out of it, and what the rules that hold after a boot make of that. */
+function whatWouldRun(disk: DiskSnapshot): ReadonlyMap<WorkloadKey, Chosen> {
   if (disk.state === 'unknown') return new Map();
-  const damage = (key: WorkloadKey, number: GenerationNumber) => generations.get(key)?.get(number)?.damage;
-  const whole = [...disk.store.workloads].map(
-    ([key, { workload, stored }]) => [key, { workload, stored: withoutDamaged(stored, (number) => damage(key, number)) }] as const,
-  );
-  const rest: DiskSnapshot = { ...disk, store: { ...disk.store, workloads: new Map(whole) } };
+  const chosen = new Map<WorkloadKey, Chosen>();
+  for (const { workload, generation } of disk.manifests.toSorted((a, b) => a.activation - b.activation))
+    chosen.set(workload, { generation, active: true });
   const { actions } = planRecovery({
     bootId: 'the one after the power cut',
     api: { state: 'unreachable', detail: 'after a power cut' },
     runtime: NOTHING_RUNS,
-    disk: rest,
+    disk,
     byHand: false,
   });
-  const chosen = new Map<WorkloadKey, Chosen>();
-  for (const { workload, generation } of disk.manifests.toSorted((a, b) => a.activation - b.activation))
-    chosen.set(workload, { generation, active: true });
-  for (const [key, { workload }] of rest.store.workloads)
-    for (const action of actions)
-      if (action.kind === 'activate' && action.workload === workload) chosen.set(key, { generation: action.generation, active: false });
+  for (const action of actions)
+    if (action.kind === 'activate') chosen.set(workloadKey(action.workload), { generation: action.generation, active: false });
   return chosen;
 }
 
-/** As the store reads itself once these are in quarantine. */
-export function withoutDamaged(stored: StoredWorkload, damage: (number: GenerationNumber) => string | undefined): StoredWorkload {
-  const generations = new Map([...stored.generations].filter(([number]) => damage(number) === undefined));
-  if (generations.size === stored.generations.size) return stored;
-  const there = (number: GenerationNumber | undefined) => (number !== undefined && generations.has(number) ? number : undefined);
-  const previous = there(stored.previous);
-  const damaged = [...stored.generations.keys()].flatMap((number) => {
-    const why = damage(number);
-    return why === undefined ? [] : [[number, why] as const];
+function damageIn({ generations }: Facts): Damage {
+  const damaged = [...generations].map(([key, of]) => {
+    const found = [...of.values()].flatMap(({ number, damage }) => (damage === undefined ? [] : [[number, damage] as const]));
+    return [key, new Map(found)] as const;
   });
-  return {
-    ...stored,
-    generations,
-    damaged: new Map([...stored.damaged, ...damaged]),
-    newest: there(stored.newest) ?? (Math.max(0, ...generations.keys()) || undefined),
-    proven: there(stored.proven) ?? previous,
-    previous,
-  };
+  return new Map(damaged.filter(([, found]) => found.size > 0));
 }
 
 function workloadPowerCut(
@@ -143,8 +128,7 @@ function workloadPowerCut(
   const { disk, generations, status, places } = facts;
   const refused = refusedFindings(status?.workloads[key]);
   const stored = disk.state === 'ok' ? disk.store.workloads.get(key)?.stored : undefined;
-  const whole = stored === undefined ? undefined : withoutDamaged(stored, (number) => generations.get(key)?.get(number)?.damage);
-  if (chosen === undefined || (whole === undefined && !chosen.active)) {
+  if (chosen === undefined) {
     const nothing =
       stored === undefined || (stored.generations.size === 0 && stored.damaged.size === 0)
         ? fatal('NothingStored', 'no copy is stored', 'Look at its reason, and wait until a copy is stored.')
@@ -155,16 +139,16 @@ function workloadPowerCut(
           );
     return sentence(undefined, [nothing, ...refused], [], false);
   }
-  const generation = whole?.generations.get(chosen.generation);
+  const generation = stored?.generations.get(chosen.generation);
   const known = generations.get(key)?.get(chosen.generation);
   const manifest =
     disk.state === 'ok' ? disk.manifests.find((one) => one.workload === key && one.generation === chosen.generation) : undefined;
-  const newest = whole?.newest === undefined ? undefined : whole.generations.get(whole.newest);
+  const newest = stored?.newest === undefined ? undefined : stored.generations.get(stored.newest);
   const pod = known?.pod;
   const findings: Finding[] = [
     ...(stops === undefined || (chosen.active && stops.code === 'NobodyActivates') ? [] : [stops]),
-    ...(generation === undefined ? [damagedActive(chosen, whole)] : []),
-    ...(whole === undefined ? [] : proofFindings(whole, chosen.generation)),
+    ...(generation === undefined ? [damagedActive(chosen, stored)] : []),
+    ...(stored === undefined ? [] : proofFindings(stored, chosen.generation)),
     ...editFindings(manifest),
     ...(pod === undefined
       ? []
@@ -182,9 +166,9 @@ function workloadPowerCut(
 }
 
 /** The manifest is there, and what it mounts is not, or is not what was written. */
-function damagedActive({ generation }: Chosen, whole: StoredWorkload | undefined): Finding {
+function damagedActive({ generation }: Chosen, stored: StoredWorkload | undefined): Finding {
   const message = `the active copy is of generation ${generation}, which is damaged or not in the store`;
-  const other = whole?.proven ?? whole?.newest;
+  const other = stored?.proven ?? stored?.newest;
   const advice =
     other === undefined
       ? 'Keep it running until the API server answers, so that another copy is stored.'

@@ -59,7 +59,7 @@ describe('bad input', () => {
       '--container-runtime-endpoint',
     ],
     ['an address of the service without a port', () => run('--node-name=n', '--kubernetes-service=10.96.0.1'), 'expected host:port'],
-    ['inspect where nothing is', () => ['inspect', `--checkpoint-dir=${dir}/none`], 'there is no such directory'],
+    ['inspect of a workload that there is not', () => ['inspect', 'bogus', `--checkpoint-dir=${dir}/none`], 'bogus: no such workload'],
   ])('%s gets one clear line and exit code 2, and changes nothing', (_what, args, expected) => {
     const { status, stdout, stderr } = checkpointer(args());
     expect(stderr).toContain(expected);
