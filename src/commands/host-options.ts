@@ -1,6 +1,7 @@
 /** Flags of the commands that are run on the host itself. */
 import type { Option } from 'commander';
-import { flag } from './options.ts';
+import { parseDuration } from '../platform/duration.ts';
+import { durationFlag, flag, parsedBy } from './options.ts';
 
 export const DEFAULT_KUBECONFIG = '/etc/kubernetes/kubelet.conf';
 export const DEFAULT_LOCK_FILE = '/run/lock/pod-checkpointer.lock';
@@ -15,3 +16,16 @@ export const kubeletLockFileFlag = (): Option =>
 
 export const bootIdFileFlag = (): Option =>
   flag('--boot-id-file <file>', 'where the boot id is read').default('/proc/sys/kernel/random/boot_id').hideHelp();
+
+/** setTimeout fires at once for more than this, in milliseconds. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** For a duration that is waited for in one piece. */
+export function timerFlag(flags: string, description: string, byDefault: string): Option {
+  const parse = (text: string): number => {
+    const ms = parseDuration(text);
+    if (ms > LONGEST_TIMER) throw new Error(`"${text}" is too long: at most 596h (24 days) can be waited for`);
+    return ms;
+  };
+  return durationFlag(flags, description, byDefault).argParser(parsedBy(parse));
+}

@@ -4,7 +4,7 @@ import { access, constants, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { Command, Option } from 'commander';
 import type { Change } from '../host/install.ts';
-import { DEFAULT_PLACES, type HostPlaces } from '../host/units.ts';
+import { DEFAULT_PLACES, type HostPlaces, UNIT_NAMES } from '../host/units.ts';
 import { DEFAULT_KUBECONFIG, DEFAULT_RUNTIME_ENDPOINT, kubeletLockFileFlag, lockFileFlag } from './host-options.ts';
 import { InputError } from './input-error.ts';
 import { addStoreFlags, flag } from './options.ts';
@@ -82,23 +82,19 @@ async function uninstall({ hostRoot, installPath, dryRun }: Pick<InstallOptions,
   await expectDirectory('--host-root', hostRoot);
   const { planUninstall } = await import('../host/install.ts');
   const changes = await planUninstall(hostRoot, installPath);
-  const units = changes.flatMap(({ kind, path }) => (kind === 'remove' && path.startsWith('/etc/systemd/system/') ? [path] : []));
-  const names = units.flatMap((path) => /^\/etc\/systemd\/system\/([^/]+)$/.exec(path)?.[1] ?? []);
+  const names = UNIT_NAMES.filter((name) => changes.some(({ kind, path }) => kind === 'remove' && path === `/etc/systemd/system/${name}`));
   if (dryRun !== true && names.length > 0) await systemctl(hostRoot, 'stop', ...names);
   await perform(hostRoot, changes, dryRun === true);
 }
 
 async function perform(hostRoot: string, changes: readonly Change[], dryRun: boolean): Promise<void> {
-  const { carryOut, describeChange } = await import('../host/install.ts');
-  if (changes.length === 0) {
-    process.stdout.write('nothing to change\n');
-    return;
-  }
+  const { carryOut, describeChange, isChange } = await import('../host/install.ts');
   for (const change of changes) {
     process.stdout.write(`${describeChange(change)}\n`);
     if (!dryRun) await carryOut(hostRoot, change);
   }
-  if (!dryRun) await systemctl(hostRoot, 'daemon-reload');
+  if (!changes.some(isChange)) process.stdout.write('nothing to change\n');
+  else if (!dryRun) await systemctl(hostRoot, 'daemon-reload');
 }
 
 /** Only on the host itself and where systemd runs; from a container the next boot reads the units. */

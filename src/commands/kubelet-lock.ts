@@ -2,13 +2,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
 import { type KubeletLock, type LockHolder, readKubeletLock } from '../lock/kubelet.ts';
-import { DEFAULT_KUBELET_LOCK_FILE, kubeletLockFileFlag } from './host-options.ts';
+import { DEFAULT_KUBELET_LOCK_FILE, kubeletLockFileFlag, timerFlag } from './host-options.ts';
 import { durationFlag, flag } from './options.ts';
 
 /** As an init script's `status`: 0 running, 3 not running, 4 unknown (Linux Standard Base). */
 const EXIT = { held: 0, free: 3, unknown: 4 } as const;
 /** As timeout(1). */
 const EXIT_TIMEOUT = 124;
+/** As a shell says of a program that a signal ended. */
+const EXIT_SIGNAL = { SIGTERM: 143, SIGINT: 130 } as const;
+const HOUR_MS = 3_600_000;
 const POLL_MS = 100;
 
 interface LockOptions {
@@ -90,15 +93,18 @@ function contendCommand(): Command {
   return new Command('contend')
     .description('Open and take the lock: a kubelet with --exit-on-lock-contention exits. Hold it, and give it up again.')
     .addOption(kubeletLockFileFlag().default(DEFAULT_KUBELET_LOCK_FILE))
-    .addOption(durationFlag('--hold <duration>', 'how long; 0 until a signal', '0'))
-    .addOption(durationFlag('--timeout <duration>', 'how long to wait for the lock; 0 for ever', '30s'))
+    .addOption(timerFlag('--hold <duration>', 'how long; 0 until a signal', '0'))
+    .addOption(timerFlag('--timeout <duration>', 'how long to wait for the lock; 0 for ever', '30s'))
     .addHelpText(
       'after',
       `
 A kubelet without --exit-on-lock-contention keeps its lock, and this waits. One that left by contention ended with status 0, so that
 systemd's Restart=on-failure does not bring it back; kubelet-guard does.
 
-Exit codes: 0 held and given up, 124 not had within the timeout, 1 failure, 2 bad input.`,
+SIGTERM and SIGINT end it at once, and the lock is given up.
+
+Exit codes: 0 held and given up, after --hold or by a signal; 124 not had within the timeout; 143 (SIGTERM) and 130 (SIGINT) while
+it was still waiting, so the lock was never had; 1 failure; 2 bad input.`,
     )
     .action(contend);
 }
@@ -114,7 +120,7 @@ async function contend({
 }): Promise<void> {
   const { acquireLeaderLock } = await import('../lock/leader.ts');
   const ended = new AbortController();
-  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => ended.abort());
+  for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => ended.abort(name));
   const late = new AbortController();
   const timer = timeout === 0 ? undefined : setTimeout(() => late.abort(), timeout);
   try {
@@ -125,17 +131,27 @@ async function contend({
     });
     clearTimeout(timer);
     process.stdout.write(`holding ${path}\n`);
-    await sleep(hold === 0 ? 2 ** 31 - 1 : hold, undefined, { signal: ended.signal }).catch(() => undefined);
+    await held(hold, ended.signal);
     lock.release();
     process.stdout.write(`gave up ${path}\n`);
   } catch (error) {
-    if (late.signal.aborted) {
+    if (ended.signal.aborted) {
+      process.stderr.write(`ended by ${ended.signal.reason} while waiting: ${path} was never held\n`);
+      process.exitCode = ended.signal.reason === 'SIGINT' ? EXIT_SIGNAL.SIGINT : EXIT_SIGNAL.SIGTERM;
+    } else if (late.signal.aborted) {
       process.stderr.write(`${path} is still held after ${timeout} ms\n`);
       process.exitCode = EXIT_TIMEOUT;
-    } else if (!ended.signal.aborted) throw error;
+    } else throw error;
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** For so many milliseconds, 0 for ever, or until the signal is aborted. */
+async function held(ms: number, signal: AbortSignal): Promise<void> {
+  do {
+    await sleep(ms === 0 ? HOUR_MS : ms, undefined, { signal }).catch(() => undefined);
+  } while (ms === 0 && !signal.aborted);
 }
 
 function text(path: string, lock: KubeletLock): string {

@@ -4,19 +4,23 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { chmod, copyFile, lstat, mkdir, open, readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { chmod, copyFile, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { isErrno, removeDurable, replaceDurable, syncDirectory } from '../platform/durable.ts';
 import { type HostUnit, UNIT_MARK, UNIT_NAMES } from './units.ts';
 
 const UNIT_DIR = '/etc/systemd/system';
+/** Ending of a copy that is not complete yet. */
+const UNFINISHED = '.new';
 
 export type Change =
   | { readonly kind: 'write'; readonly path: string; readonly text: string; readonly replaces: boolean }
   | { readonly kind: 'copy'; readonly path: string; readonly from: string; readonly replaces: boolean }
   | { readonly kind: 'link'; readonly path: string; readonly target: string }
   | { readonly kind: 'remove'; readonly path: string }
-  | { readonly kind: 'removeDirectory'; readonly path: string };
+  | { readonly kind: 'removeDirectory'; readonly path: string }
+  /** Nothing is done: it is not ours. */
+  | { readonly kind: 'leave'; readonly path: string; readonly why: string };
 
 /** Something in our place that is not ours; it is neither overwritten nor removed. */
 export class ForeignFileError extends Error {
@@ -34,50 +38,89 @@ export async function planInstall(
   if (there !== 'none' && there !== 'file') throw new ForeignFileError(`${executable} is not a regular file: move it away`);
   if (there === 'none' || !(await sameFile(join(root, executable), from)))
     changes.push({ kind: 'copy', path: executable, from, replaces: there === 'file' });
+  const before = await executablesOf(root);
   for (const { name, text, wantedBy } of units) {
     const path = unitPath(name);
-    const found = await ownUnit(root, path);
-    if (found !== text) changes.push({ kind: 'write', path, text, replaces: found !== undefined });
-    const link = wantsPath(wantedBy, name);
+    const found = await findUnit(root, name);
+    if (found.state === 'masked') {
+      changes.push({ kind: 'leave', path, why: 'it is masked' });
+      continue;
+    }
+    if (found.state === 'foreign') throw new ForeignFileError(`${path} was not written by checkpointer install-host: move it away`);
+    if (found.state !== 'ours' || found.text !== text) changes.push({ kind: 'write', path, text, replaces: found.state === 'ours' });
+    const link = join(UNIT_DIR, `${wantedBy}.wants`, name);
     const target = await linkTarget(root, link);
     if (target !== undefined && target !== path) throw new ForeignFileError(`${link} leads to ${target}, expected ${path}: remove it`);
     if (target === undefined) changes.push({ kind: 'link', path: link, target: path });
+    // Of an earlier installation, with another unit of the kubelet.
+    for (const other of await linksTo(root, name)) if (other !== link) changes.push(...linkRemoval(other));
   }
   // A unit of an earlier installation that is not wanted any more.
   const names = units.map(({ name }) => name);
-  for (const name of UNIT_NAMES) if (!names.includes(name)) changes.push(...(await unitRemoval(root, name)));
+  for (const name of UNIT_NAMES) if (!names.includes(name)) changes.push(...(await unitRemoval(root, name)).filter(isChange));
+  for (const other of before) if (other !== executable) changes.push(...(await executableRemoval(root, other)));
   return changes;
 }
 
-/** Everything of ours, in whatever state it is. A directory goes when that leaves it empty. */
+/** Everything of ours, in whatever state it is. A directory goes when that leaves it empty; what is somebody else's is left, and that is said. */
 export async function planUninstall(root: string, executable: string): Promise<Change[]> {
   const changes: Change[] = [];
   for (const name of UNIT_NAMES) changes.push(...(await unitRemoval(root, name)));
-  if ((await kindOf(join(root, executable))) === 'file') {
-    changes.push({ kind: 'remove', path: executable });
-    for (const directory of [dirname(executable), dirname(dirname(executable))])
-      if (/pod-checkpointer/.test(directory)) changes.push({ kind: 'removeDirectory', path: directory });
-  }
+  for (const path of new Set([...(await executablesOf(root)), executable])) changes.push(...(await executableRemoval(root, path)));
   return changes;
 }
 
+/** With the links that lead to it, which may be left from any installation, and what of ours belongs to it. */
 async function unitRemoval(root: string, name: string): Promise<Change[]> {
   const path = unitPath(name);
-  if ((await ownUnit(root, path)) === undefined) return [];
-  const changes: Change[] = [];
-  for (const directory of await wantsDirectories(root, path)) {
-    const link = join(directory, name);
-    if ((await linkTarget(root, link)) !== path) continue;
-    changes.push({ kind: 'remove', path: link }, { kind: 'removeDirectory', path: directory });
-  }
-  return [...changes, { kind: 'remove', path }];
+  const found = await findUnit(root, name);
+  if (found.state === 'foreign' || found.state === 'masked')
+    return [{ kind: 'leave', path, why: found.state === 'masked' ? 'it is masked' : 'it was not written by checkpointer install-host' }];
+  const changes = (await linksTo(root, name)).flatMap(linkRemoval);
+  const dropIns = `${path}.d`;
+  for (const file of await list(join(root, dropIns)))
+    if (await isOurs(join(root, dropIns, file))) changes.push({ kind: 'remove', path: join(dropIns, file) });
+  if (changes.some((change) => dirname(change.path) === dropIns)) changes.push({ kind: 'removeDirectory', path: dropIns });
+  for (const file of [path, join(UNIT_DIR, `.${name}.tmp`)])
+    if ((await kindOf(join(root, file))) === 'file') changes.push({ kind: 'remove', path: file });
+  return changes;
 }
 
-/** Where the unit says that it is wanted; the kubelet's unit may have another name. */
-async function wantsDirectories(root: string, path: string): Promise<string[]> {
-  const text = await readFile(join(root, path), 'utf8');
-  return [...text.matchAll(/^WantedBy=(\S+)$/gm)].map(([, by]) => join(UNIT_DIR, `${by}.wants`));
+/** An executable, what a cut left of its copying, and its directories. */
+async function executableRemoval(root: string, executable: string): Promise<Change[]> {
+  const changes: Change[] = [];
+  for (const path of [executable, `${executable}${UNFINISHED}`])
+    if ((await kindOf(join(root, path))) === 'file') changes.push({ kind: 'remove', path });
+  if (changes.length > 0)
+    for (const directory of [dirname(executable), dirname(dirname(executable))])
+      if (/pod-checkpointer/.test(directory)) changes.push({ kind: 'removeDirectory', path: directory });
+  return changes;
 }
+
+/** Which programs the units of ours that are there start. */
+async function executablesOf(root: string): Promise<string[]> {
+  const units = await Promise.all(UNIT_NAMES.map((name) => findUnit(root, name)));
+  const paths = units.flatMap((unit) => (unit.state === 'ours' ? (/^ExecStart=(\/\S+)/m.exec(unit.text)?.[1] ?? []) : []));
+  return [...new Set(paths)];
+}
+
+/** Links in the directories of any unit's dependencies, as `systemctl enable` makes them, too, that lead to the unit of this name. */
+async function linksTo(root: string, name: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const entry of (await list(join(root, UNIT_DIR))).sort()) {
+    if (!/\.(wants|requires|upholds)$/.test(entry)) continue;
+    const link = join(UNIT_DIR, entry, name);
+    if ((await kindOf(join(root, link))) === 'link' && (await linkTarget(root, link)) === unitPath(name)) found.push(link);
+  }
+  return found;
+}
+
+const linkRemoval = (link: string): Change[] => [
+  { kind: 'remove', path: link },
+  { kind: 'removeDirectory', path: dirname(link) },
+];
+
+export const isChange = (change: Change): boolean => change.kind !== 'leave';
 
 export async function carryOut(root: string, change: Change): Promise<void> {
   const path = join(root, change.path);
@@ -106,12 +149,14 @@ export async function carryOut(root: string, change: Change): Promise<void> {
         if (!isErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw error;
       }
       return;
+    case 'leave':
+      return;
   }
 }
 
 /** By way of a temporary file: a program that runs cannot be overwritten, and a copy that a cut interrupted must not have the name. */
 async function copyDurable(from: string, to: string): Promise<void> {
-  const temporary = `${to}.new`;
+  const temporary = `${to}${UNFINISHED}`;
   try {
     await copyFile(from, temporary);
     await chmod(temporary, 0o755);
@@ -141,26 +186,44 @@ export function describeChange(change: Change): string {
       return `remove  ${change.path}`;
     case 'removeDirectory':
       return `remove  ${change.path}/ if that leaves it empty`;
+    case 'leave':
+      return `leave   ${change.path}: ${change.why}`;
   }
 }
 
 const unitPath = (name: string) => join(UNIT_DIR, name);
-const wantsPath = (by: string, name: string) => join(UNIT_DIR, `${by}.wants`, name);
+type FoundUnit = { readonly state: 'none' | 'foreign' | 'masked' } | { readonly state: 'ours'; readonly text: string };
 
-/** The text of a unit of ours; undefined where there is none. */
-async function ownUnit(root: string, path: string): Promise<string | undefined> {
-  const kind = await kindOf(join(root, path));
-  if (kind === 'none') return undefined;
-  const text = kind === 'file' ? await readFile(join(root, path), 'utf8') : '';
-  if (!text.startsWith(UNIT_MARK)) throw new ForeignFileError(`${path} was not written by checkpointer install-host: move it away`);
-  return text;
+async function findUnit(root: string, name: string): Promise<FoundUnit> {
+  const path = join(root, unitPath(name));
+  const kind = await kindOf(path);
+  if (kind === 'none') return { state: 'none' };
+  if (kind === 'link') return { state: (await readlink(path)) === '/dev/null' ? 'masked' : 'foreign' };
+  const text = kind === 'file' ? await readFile(path, 'utf8') : '';
+  // An empty file masks a unit, too.
+  if (kind === 'file' && text === '') return { state: 'masked' };
+  return text.startsWith(UNIT_MARK) ? { state: 'ours', text } : { state: 'foreign' };
 }
 
+async function isOurs(path: string): Promise<boolean> {
+  return (await kindOf(path)) === 'file' && (await readFile(path, 'utf8')).startsWith(UNIT_MARK);
+}
+
+/** Where a link leads, as a path of the host; a relative one is `systemctl`'s of other versions. */
 async function linkTarget(root: string, path: string): Promise<string | undefined> {
   const kind = await kindOf(join(root, path));
   if (kind === 'none') return undefined;
   if (kind !== 'link') throw new ForeignFileError(`${path} is not a symbolic link: move it away`);
-  return readlink(join(root, path));
+  return resolve(dirname(path), await readlink(join(root, path)));
+}
+
+async function list(directory: string): Promise<string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return [];
+    throw error;
+  }
 }
 
 async function kindOf(path: string): Promise<'none' | 'file' | 'link' | 'other'> {

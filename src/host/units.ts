@@ -78,7 +78,7 @@ function bootUnit(places: HostPlaces): HostUnit {
       ...hardening({
         capabilities: ['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FOWNER'],
         families: ['AF_UNIX', 'AF_INET', 'AF_INET6'],
-        writable: [checkpointDir, podManifestPath, dirname(places.lockFile)],
+        writable: [checkpointDir, ...withParent(podManifestPath), dirname(places.lockFile)],
       }),
       'RestrictSUIDSGID=yes',
     ],
@@ -119,7 +119,7 @@ function daemonUnit(places: HostPlaces): HostUnit {
         capabilities: ['CAP_CHOWN', 'CAP_DAC_OVERRIDE', 'CAP_FOWNER', 'CAP_FSETID'],
         families: ['AF_UNIX', 'AF_INET', 'AF_INET6'],
         // Its parent, too: the store is made where there is none.
-        writable: [checkpointDir, dirname(checkpointDir), podManifestPath, dirname(places.lockFile)],
+        writable: [checkpointDir, dirname(checkpointDir), ...withParent(podManifestPath), dirname(places.lockFile)],
       }),
     ],
     Install: ['WantedBy=multi-user.target'],
@@ -193,7 +193,18 @@ function kubeconfigFlag({ kubeconfig, loadCredential }: HostPlaces): string[] {
 }
 
 function credential({ kubeconfig, loadCredential }: HostPlaces): string[] {
-  return loadCredential ? [`LoadCredential=kubeconfig:${kubeconfig}`] : [];
+  if (!loadCredential) return [];
+  // The second stands in for a file that is not there: without it the unit would not be started at all, and recovery needs no kubeconfig.
+  return [`LoadCredential=kubeconfig:${kubeconfig}`, 'SetCredential=kubeconfig:missing'];
+}
+
+/**
+ * A directory that somebody removes and makes anew is another one, and what systemd made writable is the old one. In a parent that is writable, too, the new
+ * one is; not where that parent is /etc, say.
+ */
+function withParent(directory: string): string[] {
+  const parent = dirname(directory);
+  return dirname(parent) === '/' ? [directory] : [parent, directory];
 }
 
 const flags = (...lists: readonly (readonly string[])[]): string => lists.flat().join(' ');

@@ -1,7 +1,8 @@
-import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { UNIT_MARK } from '../../src/host/units.ts';
 import { checkpointer } from '../support/host/host.ts';
 
 let root: string;
@@ -43,8 +44,11 @@ describe('install-host', () => {
       'replace /opt/pod-checkpointer/bin/checkpointer',
       'replace /etc/systemd/system/pod-checkpointer-boot.service',
       'link    /etc/systemd/system/k3s.service.wants/pod-checkpointer-boot.service -> /etc/systemd/system/pod-checkpointer-boot.service',
+      'remove  /etc/systemd/system/kubelet.service.wants/pod-checkpointer-boot.service',
+      'remove  /etc/systemd/system/kubelet.service.wants/ if that leaves it empty',
       '',
     ]);
+    expect(await tree()).not.toContain('etc/systemd/system/kubelet.service.wants');
   });
 
   test('shows what it would change and changes nothing with --dry-run', async () => {
@@ -69,14 +73,83 @@ describe('install-host', () => {
     expect(await tree()).not.toContain('etc/systemd/system/multi-user.target.wants/kubelet-guard.service');
   });
 
-  test("leaves somebody else's unit of the same name alone", async () => {
+  test('takes the executable of another place away, when it is installed anew and when it is removed', async () => {
+    const before = await tree();
+    await install('--install-path=/opt/pod-checkpointer-1/checkpointer');
+    await install('--install-path=/opt/pod-checkpointer-2/checkpointer');
+    expect(await tree()).not.toContain('opt/pod-checkpointer-1');
+    // Without being told where it is.
+    expect((await uninstall()).code).toBe(0);
+    expect(await tree()).toEqual(before);
+  });
+
+  test("an installation is an error where somebody else's unit of the same name is", async () => {
     const path = join(root, 'etc/systemd/system/pod-checkpointer.service');
     await writeFile(path, '[Service]\nExecStart=/bin/true\n');
-    for (const { code, err } of [await install(), await uninstall()])
-      expect([code, err]).toEqual([2, expect.stringContaining('was not written by checkpointer install-host')]);
+    const { code, err } = await install();
+    expect([code, err]).toEqual([2, expect.stringContaining('was not written by checkpointer install-host')]);
     expect(await readFile(path, 'utf8')).toContain('/bin/true');
   });
 
+  test('a unit that is masked stays masked, and the others are installed', async () => {
+    const path = join(root, 'etc/systemd/system/pod-checkpointer.service');
+    await symlink('/dev/null', path);
+    // One that is not wanted here, and somebody else's, is no matter.
+    await writeFile(join(root, 'etc/systemd/system/kubelet-guard.service'), '[Service]\nExecStart=/bin/true\n');
+    const { code, out } = await install();
+    expect(code).toBe(0);
+    expect(out).toContain('leave   /etc/systemd/system/pod-checkpointer.service: it is masked');
+    expect(await readlink(path)).toBe('/dev/null');
+    expect(await tree()).toContain('etc/systemd/system/pod-checkpointer-boot.service');
+    expect(await tree()).not.toContain('etc/systemd/system/multi-user.target.wants/pod-checkpointer.service');
+    expect((await install()).out).toMatch(/^leave .*\nnothing to change\n$/);
+  });
+});
+
+describe('uninstall-host', () => {
+  const at = (path: string) => join(root, 'etc/systemd/system', path);
+
+  test("leaves what is somebody else's, or masked, and removes the rest", async () => {
+    await install();
+    await rm(at('pod-checkpointer.service'));
+    await symlink('/dev/null', at('pod-checkpointer.service'));
+    await writeFile(at('kubelet-guard.service'), '[Service]\nExecStart=/bin/true\n');
+    await symlink('/etc/systemd/system/kubelet-guard.service', at('multi-user.target.wants/kubelet-guard.service'));
+    const { code, out } = await uninstall();
+    expect(code).toBe(0);
+    expect(out).toContain('leave   /etc/systemd/system/pod-checkpointer.service: it is masked');
+    expect(out).toContain('leave   /etc/systemd/system/kubelet-guard.service: it was not written by checkpointer install-host');
+    expect(await tree()).not.toContain('etc/systemd/system/pod-checkpointer-boot.service');
+    expect(await tree()).not.toContain('opt/pod-checkpointer');
+    expect(await readFile(at('kubelet-guard.service'), 'utf8')).toContain('/bin/true');
+    expect(await readlink(at('multi-user.target.wants/kubelet-guard.service'))).toContain('kubelet-guard');
+  });
+
+  test('removes what other installations, people and power cuts left', async () => {
+    const before = await tree();
+    await install();
+    // Enabled by hand, for another unit as well, by a systemctl that writes relative links; a unit that somebody removed; half a copy.
+    await mkdir(at('other.service.requires'));
+    await symlink('../pod-checkpointer-boot.service', at('other.service.requires/pod-checkpointer-boot.service'));
+    await rm(at('pod-checkpointer.service'));
+    await writeFile(at('.pod-checkpointer.service.tmp'), 'half');
+    await writeFile(join(root, 'opt/pod-checkpointer/bin/checkpointer.new'), 'half');
+    await mkdir(at('pod-checkpointer.service.d'));
+    await writeFile(at('pod-checkpointer.service.d/10-ours.conf'), `${UNIT_MARK}\n[Service]\n`);
+    expect((await uninstall()).code).toBe(0);
+    expect(await tree()).toEqual(before);
+  });
+
+  test("leaves an operator's drop-in", async () => {
+    await install();
+    await mkdir(at('pod-checkpointer.service.d'));
+    await writeFile(at('pod-checkpointer.service.d/override.conf'), '[Service]\nNice=1\n');
+    expect((await uninstall()).code).toBe(0);
+    expect(await tree()).toContain('etc/systemd/system/pod-checkpointer.service.d/override.conf');
+  });
+});
+
+describe('install-host', () => {
   test.each([
     ['a path that a unit would read in another way', ['--checkpoint-dir=/var/lib/a b'], /--checkpoint-dir/],
     ['a line break', ['--node-name=a\nExecStartPre=/bin/sh'], /--node-name/],

@@ -256,16 +256,38 @@ describe('the command', () => {
     expect(await read()).toEqual({ state: 'free', missing: false });
   });
 
-  test('contend: SIGTERM gives it up, and ends with 0', async () => {
+  const contending = () => {
     const child = spawn(process.execPath, [CLI, 'kubelet-lock', 'contend', `--kubelet-lock-file=${path}`], {
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', 'pipe'],
     });
     children.push(child);
+    return child;
+  };
+
+  test.each(['SIGTERM', 'SIGINT'] as const)('contend: %s gives it up, and ends with 0', async (signal) => {
+    const child = contending();
     await once(child.stdout, 'data');
-    child.kill('SIGTERM');
+    child.kill(signal);
     expect(await once(child, 'exit')).toEqual([0, null]);
     expect((await stat(path)).isFile()).toBe(true);
     expect((await read()).state).toBe('free');
+  });
+
+  test.each([
+    ['SIGTERM', 143],
+    ['SIGINT', 130],
+  ] as const)('contend: %s while it waits ends it with %d, because it never held the lock', async (signal, code) => {
+    await holding();
+    const child = contending();
+    // "is held: waiting".
+    await once(child.stderr, 'data');
+    child.kill(signal);
+    expect(await once(child, 'exit')).toEqual([code, null]);
+    expect((await read()).state).toBe('held');
+  });
+
+  test.each(['--hold=600h', '--timeout=9999h'])('contend: %s is longer than any timer, and refused', async (flag) => {
+    expect(await command('contend', flag)).toMatchObject({ code: 2, err: expect.stringContaining('at most 596h') });
   });
 });
 

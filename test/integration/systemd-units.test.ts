@@ -26,6 +26,8 @@ test('with --load-credential the kubeconfig comes from systemd', () => {
   for (const { name, text } of hostUnits({ ...DEFAULT_PLACES, loadCredential: true }, false)) {
     expect(text, name).toContain('LoadCredential=kubeconfig:/etc/kubernetes/kubelet.conf');
     expect(text, name).toContain('--kubeconfig=%d/kubeconfig');
+    // Of one that is missing it is the default: systemd would not start the unit otherwise.
+    expect(text, name).toContain('SetCredential=kubeconfig:');
   }
 });
 
