@@ -57,6 +57,7 @@ function earlierCopy(parent: V1Pod, renewAt: number): Copy {
   const times = { renewAt: new Date(renewAt).toISOString(), expiresAt: new Date(renewAt + 60_000).toISOString() };
   const lookup: ObjectLookup = (ref) => {
     if (ref.kind === 'Token') return { state: 'present', object: { token: OLD, ...times } };
+    if (ref.kind === 'Service') return { state: 'present', object: SERVICE };
     return ref.kind === 'Secret' ? { state: 'present', object: SECRET } : { state: 'absent' };
   };
   const outcome = makeCopy(parent, lookup, { secretEnv: 'refuse' });

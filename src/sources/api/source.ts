@@ -60,7 +60,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
   const shared = { client, timing, random, onChange: wake, gate: untilReachable };
   const objects = createObjectWatches({ ...shared, now, log });
   const claims = createClaims(shared);
-  const tokens = createTokens({ ...shared, log, wallClock: options.wallClock ?? Date.now, known: options.tokens ?? new Map() });
+  const tokens = createTokens({ ...shared, now, log, wallClock: options.wallClock ?? Date.now, known: options.tokens ?? new Map() });
   const departure = createDepartureWatch(client, stopped.signal, (failure) => pods.interrupt(failure));
   const pods = startReflector<V1Pod>({
     client,

@@ -3,7 +3,8 @@
  * that its projected volume asks for. Guarantees:
  *  1. a token is asked for once, and again before 80 % of its life are over; between that nothing is asked;
  *  2. while a new one cannot be had the old one is kept to its end, and not a moment longer;
- *  3. a token is never in a log line.
+ *  3. an answer that holds no token, or none with a time to live, is a failure like others: asked for again after a while, each time a longer one;
+ *  4. a token is never in a log line.
  */
 import type { Logger } from 'pino';
 import type { ObjectState, Token, TokenRef } from '../../checkpoint/copy-types.ts';
@@ -11,6 +12,7 @@ import { objectKey } from '../../checkpoint/references.ts';
 import type { Answer } from './answer.ts';
 import type { ApiClient } from './client.ts';
 import { backoff, sleep, type Timing } from './timing.ts';
+import { type Clocks, type Held, held, heldFromStore, untilEnd, untilRenewal } from './token-times.ts';
 
 export interface TokensOptions {
   readonly client: ApiClient;
@@ -21,6 +23,8 @@ export interface TokensOptions {
   readonly random: () => number;
   /** Milliseconds since the epoch: a token ends at a time of day. */
   readonly wallClock: () => number;
+  /** Milliseconds, monotonic. */
+  readonly now: () => number;
   /** Tokens that are in the store already, by objectKey. */
   readonly known: ReadonlyMap<string, Token>;
   readonly log: Logger;
@@ -33,15 +37,16 @@ export interface Tokens {
   stop(): Promise<void>;
 }
 
-/** A token is renewed between these parts of its life: not all at once, and with time left before 80 % to store what they are in. */
-const RENEW_FROM = 0.7;
-const RENEW_TO = 0.78;
 /** The longest time without a look at the clock, which may be set, or stand still while the machine sleeps. */
 const LOOK_AGAIN = 60_000;
 const SLOWEST_RETRY = 60_000;
 
-interface Followed {
+interface Entry {
   state: ObjectState<Token>;
+  held: Held | undefined;
+}
+
+interface Followed extends Entry {
   readonly ending: AbortController;
   readonly ended: Promise<void>;
 }
@@ -51,53 +56,60 @@ export function createTokens(options: TokensOptions): Tokens {
   const followed = new Map<string, Followed>();
   const ending = new Set<Promise<void>>();
 
+  const clocks = (): Clocks => ({ wall: wallClock(), monotonic: options.now() });
+  /** Each counts once: after that there is a newer one, or none that is wanted. */
+  const known = new Map(options.known);
+
   function start(key: string, ref: TokenRef): Followed {
-    const token = options.known.get(key);
-    const fresh = token !== undefined && wallClock() < Date.parse(token.expiresAt);
+    const stored = known.get(key);
+    known.delete(key);
+    const ours = stored === undefined ? undefined : heldFromStore(stored, ref.expirationSeconds, clocks());
     const ending = new AbortController();
-    const entry = {
-      state: (fresh ? { state: 'present', object: token } : { state: 'unknown', detail: 'not requested yet' }) as ObjectState<Token>,
+    const entry: Followed = {
+      state: ours === undefined ? { state: 'unknown', detail: 'not requested yet' } : { state: 'present', object: ours.token },
+      held: ours,
       ending,
       ended: Promise.resolve(),
     };
     return Object.assign(entry, { ended: keep(ref, entry, ending.signal) });
   }
 
-  async function keep(ref: TokenRef, entry: { state: ObjectState<Token> }, signal: AbortSignal): Promise<void> {
+  async function keep(ref: TokenRef, entry: Entry, signal: AbortSignal): Promise<void> {
     // The caller gets its entry first.
     await Promise.resolve();
     let failures = 0;
     while (!signal.aborted) {
-      const left = entry.state.state === 'present' ? Date.parse(entry.state.object.renewAt) - wallClock() : 0;
+      const left = entry.held === undefined ? 0 : untilRenewal(entry.held, clocks());
       if (left > 0) {
         await sleep(Math.min(left, LOOK_AGAIN), signal);
         continue;
       }
       const answer = await request(client, ref, signal, timing);
       if (signal.aborted) return;
-      const token = answer.kind === 'ok' ? tokenOf(answer.body, ref, wallClock(), random()) : undefined;
-      if (token !== undefined) {
+      const granted = answer.kind === 'ok' ? heldOf(answer.body, ref, clocks(), random()) : undefined;
+      if (granted !== undefined) {
         failures = 0;
-        publish(entry, { state: 'present', object: token });
-        log.info({ ...about(ref), expiresAt: token.expiresAt }, 'token of a service account');
+        entry.held = granted;
+        publish(entry, { state: 'present', object: granted.token });
+        log.info({ ...about(ref), expiresAt: granted.token.expiresAt }, 'token of a service account');
         continue;
       }
       failures += 1;
       const state = failureOf(answer);
       if (failures === 1) log.warn({ ...about(ref), ...state }, 'no token of a service account');
-      if (entry.state.state !== 'present' || wallClock() >= Date.parse(entry.state.object.expiresAt)) publish(entry, state);
+      const life = entry.held === undefined ? 0 : untilEnd(entry.held, clocks());
+      if (life <= 0) {
+        entry.held = undefined;
+        publish(entry, state);
+      }
       const delay = backoff(failures, { ...timing, maxDelay: Math.max(timing.maxDelay, SLOWEST_RETRY) }, random());
-      await sleep(untilEnd(entry.state, delay), signal);
+      // A token that ends while another is waited for ends in time.
+      await sleep(life > 0 ? Math.max(1, Math.min(delay, life)) : delay, signal);
       if (await options.gate(signal)) failures = 0;
     }
   }
 
-  /** A token that ends while others are waited for ends in time. */
-  function untilEnd(state: ObjectState<Token>, delay: number): number {
-    return state.state === 'present' ? Math.max(1, Math.min(delay, Date.parse(state.object.expiresAt) - wallClock())) : delay;
-  }
-
-  function publish(entry: { state: ObjectState<Token> }, state: ObjectState<Token>): void {
+  function publish(entry: Entry, state: ObjectState<Token>): void {
     const same = entry.state.state === state.state && state.state !== 'present';
     entry.state = state;
     if (!same) options.onChange();
@@ -147,33 +159,12 @@ interface TokenAnswer {
   readonly status?: { readonly token?: string; readonly expirationTimestamp?: string };
 }
 
-/** Undefined: not a token. */
-function tokenOf(body: unknown, ref: TokenRef, now: number, random: number): Token | undefined {
+/** Undefined: not a token, or one without a life. */
+function heldOf(body: unknown, ref: TokenRef, clocks: Clocks, random: number): Held | undefined {
   const { spec, status } = (body ?? {}) as TokenAnswer;
-  const said = Date.parse(status?.expirationTimestamp ?? '');
-  if (typeof status?.token !== 'string' || status.token === '' || Number.isNaN(said)) return undefined;
-  // What was granted, by our own clock: that of the API server may be another one.
-  const life = (spec?.expirationSeconds ?? ref.expirationSeconds) * 1000;
-  const renewAt = now + life * (RENEW_FROM + random * (RENEW_TO - RENEW_FROM));
-  return {
-    token: status.token,
-    renewAt: new Date(renewAt).toISOString(),
-    expiresAt: new Date(Math.max(said, endOf(status.token) ?? 0)).toISOString(),
-  };
-}
-
-/**
- * When the token itself says that it ends. For the audience of the API server, and the lifetime that every pod asks for by default, the API server
- * gives a year and speaks of an hour (--service-account-extend-token-expiration): after a long outage that matters.
- */
-function endOf(token: string): number | undefined {
-  try {
-    const claims: unknown = JSON.parse(Buffer.from(token.split('.')[1] ?? '', 'base64url').toString('utf8'));
-    const end = typeof claims === 'object' && claims !== null && 'exp' in claims ? Number(claims.exp) * 1000 : Number.NaN;
-    return Number.isNaN(end) || end > 8.64e15 ? undefined : end;
-  } catch {
-    return undefined;
-  }
+  const { token, expirationTimestamp } = status ?? {};
+  if (typeof token !== 'string' || token === '' || typeof expirationTimestamp !== 'string') return undefined;
+  return held({ token, expirationTimestamp, expirationSeconds: spec?.expirationSeconds }, ref.expirationSeconds, clocks, random);
 }
 
 function failureOf(answer: Answer<unknown>): ObjectState<Token> {
@@ -185,6 +176,6 @@ function failureOf(answer: Answer<unknown>): ObjectState<Token> {
     case 'unreachable':
       return { state: 'unknown', detail: answer.detail };
     case 'ok':
-      return { state: 'unknown', detail: 'the answer holds no token' };
+      return { state: 'unknown', detail: 'the answer holds no token, or none with a time to live' };
   }
 }
