@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { statusPath } from '../../src/checkpoint/store/paths.ts';
 import { install } from '../../src/embedded/demo/story.ts';
 import { bootstrap } from '../../src/embedded/node/bootstrap.ts';
 import { createNode, type EmbeddedNode } from '../../src/embedded/node/node.ts';
+import { readOutbox } from '../../src/report/outbox.ts';
+import { readStatus } from '../../src/status.ts';
 
 const DIST = join(import.meta.dirname, '../../dist');
 const PROGRAMS = {
@@ -35,10 +36,7 @@ describe('a quiet node', () => {
   });
 
   it(`is asked for no list and has no file written for ${QUIET_SECONDS} s`, async () => {
-    await node.waitFor(
-      'the last transition to be written down',
-      async () => (await readFile(statusPath(node.layout.checkpointDir), 'utf8')).split('"Protected"').length === 4,
-    );
+    await settled(node);
     const start = await requests(node, audit);
     const before = await files(node);
     await sleep(QUIET_SECONDS * 1000);
@@ -58,10 +56,7 @@ describe('SIGTERM', () => {
     await node.powerOn();
     await bootstrap(node);
     const daemon = node.startCheckpointer('--prove-after=1s');
-    await node.waitFor(
-      'the last transition to be written down',
-      async () => (await readFile(statusPath(node.layout.checkpointDir), 'utf8')).split('"Protected"').length === 4,
-    );
+    await settled(node);
     const before = await files(node);
     const asked = performance.now();
     await daemon.end('SIGTERM');
@@ -70,6 +65,16 @@ describe('SIGTERM', () => {
     expect(await files(node)).toEqual(before);
   }, 120_000);
 });
+
+/** The last transition is written down, and its events have reached the API server. */
+async function settled(node: EmbeddedNode): Promise<void> {
+  const { checkpointDir } = node.layout;
+  await node.waitFor('the last transition to be written down and told', async () => {
+    const workloads = Object.values((await readStatus(checkpointDir))?.workloads ?? {}).filter(({ self }) => self !== true);
+    const proven = workloads.filter(({ reason, proven }) => reason === 'Protected' && proven !== undefined);
+    return proven.length === 3 && workloads.length === 3 && (await readOutbox(checkpointDir)).length === 0;
+  });
+}
 
 /** Verbs of what was asked with the node's identity, which the kubelet has, too. */
 async function requests(node: EmbeddedNode, audit: string): Promise<string[]> {
