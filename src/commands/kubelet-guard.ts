@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
-import { type KubeletLock, readKubeletLock } from '../lock/kubelet.ts';
+import { type KubeletLock, watchKubeletLock } from '../lock/kubelet.ts';
 import { DEFAULT_KUBELET_LOCK_FILE, kubeletLockFileFlag } from './host-options.ts';
 import { samePidNamespaceFlag } from './kubelet-lock.ts';
 import { durationFlag } from './options.ts';
@@ -49,7 +49,7 @@ async function guard(given: readonly string[], options: GuardOptions): Promise<v
   const ended = new AbortController();
   for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => ended.abort());
   const pause = (ms: number) => sleep(ms, undefined, { signal: ended.signal }).catch(() => undefined);
-  const look = () => readKubeletLock({ path, samePidNamespace });
+  const look = watchKubeletLock({ path, samePidNamespace });
   const command = given.length === 0 ? DEFAULT_START : given;
 
   let shown: string | undefined;

@@ -1,7 +1,7 @@
 /** `checkpointer kubelet-lock status|wait|contend`: the kubelet's own --lock-file. Only `contend` opens it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command, Option } from 'commander';
-import { type KubeletLock, type LockHolder, readKubeletLock } from '../lock/kubelet.ts';
+import { type KubeletLock, type LockHolder, readKubeletLock, watchKubeletLock } from '../lock/kubelet.ts';
 import { DEFAULT_KUBELET_LOCK_FILE, kubeletLockFileFlag, timerFlag } from './host-options.ts';
 import { durationFlag, flag } from './options.ts';
 
@@ -47,7 +47,7 @@ function statusCommand(): Command {
     )
     .action(async ({ kubeletLockFile: path, samePidNamespace = false, output }: LockOptions & { output: 'text' | 'json' }) => {
       const lock = await readKubeletLock({ path, samePidNamespace });
-      process.stdout.write(output === 'json' ? `${JSON.stringify({ version: 1, path, ...lock })}\n` : text(path, lock));
+      process.stdout.write(output === 'json' ? `${asJson(path, lock)}\n` : text(path, lock));
       process.exitCode = EXIT[lock.state];
     });
 }
@@ -65,9 +65,10 @@ function waitCommand(): Command {
         for: wanted,
         timeout,
       }: LockOptions & { for: 'free' | 'held'; timeout: number }) => {
+        const look = watchKubeletLock({ path, samePidNamespace });
         const deadline = timeout === 0 ? Number.POSITIVE_INFINITY : performance.now() + timeout;
         for (;;) {
-          const lock = await readKubeletLock({ path, samePidNamespace });
+          const lock = await look();
           if (lock.state === wanted) {
             process.stdout.write(text(path, lock));
             return;
@@ -152,6 +153,12 @@ async function held(ms: number, signal: AbortSignal): Promise<void> {
   do {
     await sleep(ms === 0 ? HOUR_MS : ms, undefined, { signal }).catch(() => undefined);
   } while (ms === 0 && !signal.aborted);
+}
+
+function asJson(path: string, lock: KubeletLock): string {
+  if (lock.state !== 'held') return JSON.stringify({ version: 1, path, ...lock });
+  const { state, holder, waiters } = lock;
+  return JSON.stringify({ version: 1, path, state, holder, waiters });
 }
 
 function text(path: string, lock: KubeletLock): string {

@@ -1,7 +1,10 @@
 /**
  * The kubelet's own `--lock-file`, read only. A kubelet holds an exclusive flock(2) on it and, with `--exit-on-lock-contention`, exits as soon as anybody
- * opens the file (inotify IN_OPEN) or removes it (IN_DELETE_SELF). So nothing here opens it: its inode comes from stat(2), who holds it from /proc/locks.
- * Contending on purpose is `checkpointer kubelet-lock contend`, and nothing else.
+ * opens the file (inotify IN_OPEN). So nothing here opens it: its inode comes from stat(2), who holds it from /proc/locks. Contending on purpose is
+ * `checkpointer kubelet-lock contend`, and nothing else.
+ *
+ * A file that is removed under its kubelet does not make that one exit: it asks for IN_DELETE_SELF, which does not come while it has the file open itself.
+ * So whoever looks again and again remembers which file was held, and a missing or another one is not free while that one is.
  *
  * /proc/locks shows only holders that the reader's PID namespace can see (fs/locks.c, locks_show). In a pod without `hostPID: true` a held lock looks
  * like a free one, and therefore counts as unknown.
@@ -20,10 +23,16 @@ export interface LockHolder {
 }
 
 export type KubeletLock =
-  | { readonly state: 'held'; readonly holder: LockHolder; readonly waiters: readonly LockHolder[] }
-  /** Nobody holds it; `missing`: there is no such file, because no kubelet has made it in this boot. */
+  | { readonly state: 'held'; readonly holder: LockHolder; readonly waiters: readonly LockHolder[]; readonly file: FileOfLock }
+  /** Nobody holds it; `missing`: there is no such file, because no kubelet has made it in this boot, or somebody removed it. */
   | { readonly state: 'free'; readonly missing: boolean }
   | { readonly state: 'unknown'; readonly detail: string };
+
+/** A file as /proc/locks names it. */
+export interface FileOfLock {
+  readonly device: string;
+  readonly inode: bigint;
+}
 
 export interface ReadOptions {
   readonly path: string;
@@ -31,21 +40,34 @@ export interface ReadOptions {
   readonly samePidNamespace?: boolean;
   /** Where /proc is; in tests. */
   readonly proc?: string;
+  /** The file that was held at an earlier look. */
+  readonly before?: FileOfLock;
+}
+
+/** For looking again and again: remembers which file was held. */
+export function watchKubeletLock(options: ReadOptions): () => Promise<KubeletLock> {
+  let before: FileOfLock | undefined;
+  return async () => {
+    const lock = await readKubeletLock({ ...options, ...(before && { before }) });
+    if (lock.state === 'held') before = lock.file;
+    return lock;
+  };
 }
 
 /** Inode number of the machine's first PID namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO). */
 const FIRST_PID_NAMESPACE = 0xeffffffcn;
 
 /** Never throws for what it finds: what cannot be read is `unknown`, with the reason. Does not open the file. */
-export async function readKubeletLock({ path, samePidNamespace = false, proc = '/proc' }: ReadOptions): Promise<KubeletLock> {
+export async function readKubeletLock({ path, samePidNamespace = false, proc = '/proc', before }: ReadOptions): Promise<KubeletLock> {
   const unknown = (detail: string): KubeletLock => ({ state: 'unknown', detail: `${path}: ${detail}` });
   try {
     const file = await stat(path, { bigint: true }).catch((error: unknown) => {
       if (isErrno(error, 'ENOENT')) return undefined;
       throw error;
     });
+    const removed = before === undefined ? undefined : await heldOn(before, await readFile(`${proc}/locks`, 'utf8'), proc);
     if (file === undefined) {
-      // Without the file there is nothing to hold. (A kubelet may hold one that was removed, but that one exits if it contends at all.)
+      if (removed !== undefined) return removed;
       if (await parentIsThere(path)) return { state: 'free', missing: true };
       return unknown('neither the file nor its directory is there');
     }
@@ -58,14 +80,25 @@ export async function readKubeletLock({ path, samePidNamespace = false, proc = '
       return unknown(
         `its file system (${mounted?.type ?? 'not in mountinfo'}) gives files other device numbers than /proc/locks shows; put the kubelet's --lock-file on a tmpfs, such as /run/lock`,
       );
-    const { holder, waiters } = locksOn(locks, device, BigInt.asUintN(64, file.ino));
-    if (holder !== undefined)
-      return { state: 'held', holder: await describe(holder, proc), waiters: await Promise.all(waiters.map((pid) => describe(pid, proc))) };
+    const held = await heldOn({ device, inode: BigInt.asUintN(64, file.ino) }, locks, proc);
+    if (held !== undefined) return held;
+    if (removed !== undefined) return removed;
     if (await seesEveryHolder(proc, samePidNamespace)) return { state: 'free', missing: false };
   } catch (error) {
     return unknown(error instanceof Error ? error.message : String(error));
   }
   return unknown('a kubelet outside this PID namespace would not be shown in /proc/locks; run on the host, or in a pod with hostPID: true');
+}
+
+async function heldOn(file: FileOfLock, locks: string, proc: string): Promise<KubeletLock | undefined> {
+  const { holder, waiters } = locksOn(locks, file.device, file.inode);
+  if (holder === undefined) return undefined;
+  return {
+    state: 'held',
+    holder: await describe(holder, proc),
+    waiters: await Promise.all(waiters.map((pid) => describe(pid, proc))),
+    file,
+  };
 }
 
 async function seesEveryHolder(proc: string, samePidNamespace: boolean): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -222,13 +222,33 @@ describe('pods of the API server on the embedded kubelet', () => {
     expect(said('s-n1', sandbox?.metadata?.uid)).toBe('host=\n');
   });
 
-  test('exit of the kubelet with status 0 when somebody wants its lock', async () => {
+  test.each([
+    ['waits for its lock', (lock: string) => spawn('flock', [lock, 'true'])],
+    ['only opens its lock file', (lock: string) => spawn('cat', [lock])],
+  ] as const)('exit of the kubelet with status 0 when somebody %s', async (_, contend) => {
     const lock = join(k.node.dir, 'kubelet.lock');
     k.boot(`--lock-file=${lock}`, '--exit-on-lock-contention');
     await until(() => k.kubelet?.output().includes('started'));
+    // Its watch is a process of its own; it is there when that one reads.
+    await until(() => watcherOf(lock));
 
-    const contender = spawn('flock', [lock, 'true']);
+    const contender = contend(lock);
     expect(await k.kubelet?.exited).toBe(0);
-    await new Promise((resolve) => contender.once('exit', resolve));
+    await new Promise((resolve) => (contender.exitCode === null ? contender.once('exit', resolve) : resolve(undefined)));
+    // It does not stay behind.
+    await until(() => !watcherOf(lock));
   });
 });
+
+/** Whether a process watches the file: it has an inotify descriptor with a watch. */
+function watcherOf(lock: string): boolean {
+  return readdirSync('/proc').some((pid) => {
+    try {
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      if (words[0] !== 'perl' || !words.includes(lock)) return false;
+      return readdirSync(`/proc/${pid}/fdinfo`).some((fd) => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8').includes('inotify wd:'));
+    } catch {
+      return false;
+    }
+  });
+}

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { deviceOf, locksOn, mountOf, readKubeletLock } from '../../src/lock/kubelet.ts';
+import { deviceOf, locksOn, mountOf, readKubeletLock, watchKubeletLock } from '../../src/lock/kubelet.ts';
 import { createKubeletLockSource } from '../../src/sources/kubelet-lock.ts';
 import { checkpointer } from '../support/host/host.ts';
 import { watchOpens } from '../support/host/inotify.ts';
@@ -134,12 +134,28 @@ describe('what is missing is not taken for a lock that is free', () => {
     await writeFile(join(proc, 'self/mountinfo'), await readFile('/proc/self/mountinfo'));
     for (const pid of [0, -1, 4_000_000]) {
       await writeFile(join(proc, 'locks'), `1: FLOCK  ADVISORY  WRITE ${pid} ${deviceOf(dev)}:${ino} 0 EOF\n`);
-      expect(await readKubeletLock({ path, proc, samePidNamespace: true })).toEqual({
+      expect(await readKubeletLock({ path, proc, samePidNamespace: true })).toMatchObject({
         state: 'held',
         holder: { pid, command: undefined },
         waiters: [],
       });
     }
+  });
+});
+
+describe('a lock file that is removed under its holder', () => {
+  test('is still held, also when there is another file of its name, until its holder is gone', async () => {
+    const look = watchKubeletLock({ path, samePidNamespace: true });
+    const holder = await holding();
+    expect(await look()).toMatchObject({ state: 'held', holder: { pid: holder.pid } });
+    await rm(path);
+    expect(await look()).toMatchObject({ state: 'held', holder: { pid: holder.pid } });
+    await writeFile(path, '');
+    expect(await look()).toMatchObject({ state: 'held', holder: { pid: holder.pid } });
+    const next = await holding();
+    expect(await look()).toMatchObject({ state: 'held', holder: { pid: next.pid } });
+    for (const child of [holder, next]) child.kill('SIGKILL');
+    await until(async () => (await look()).state === 'free');
   });
 });
 
