@@ -1,14 +1,16 @@
 /** One executor for each kind of action. Thin: what is to be done was decided; here it is done, durably, or it throws. */
 import { join } from 'node:path';
 import { activated } from './checkpoint/materialize.ts';
-import type { Action, ActionKind } from './checkpoint/model.ts';
+import type { Action, ActionKind, GenerationNumber, Millis } from './checkpoint/model.ts';
 import { DamagedError, storeFailure } from './checkpoint/store/errors.ts';
 import { loadGeneration } from './checkpoint/store/load.ts';
-import { workloadPath } from './checkpoint/store/paths.ts';
+import { generationPath, workloadPath } from './checkpoint/store/paths.ts';
 import { discardRetired, quarantineGeneration, retireWorkload, reviveWorkload } from './checkpoint/store/retention.ts';
 import { pointAt, pruneGenerations, recordActivation, saveGeneration, settleBoot } from './checkpoint/store/write.ts';
-import type { Workload } from './checkpoint/workload.ts';
-import { removeManifest, writeManifest } from './recovery/manifests.ts';
+import { type Workload, workloadKey } from './checkpoint/workload.ts';
+import { type Held, StoreBusyError } from './lock/transaction.ts';
+import { kindOf } from './platform/durable.ts';
+import { listManifests, manifestFileName, removeManifest, writeManifest } from './recovery/manifests.ts';
 import type { ApiSource, RuntimeSource } from './sources/snapshots.ts';
 
 export interface Effects {
@@ -20,16 +22,26 @@ export interface Effects {
   readonly stopGraceSeconds: number;
   /** Wall clock in milliseconds, for names and dates only. */
   readonly wallClock: () => number;
-  /** Runs a change of the store while nobody else changes it. */
-  readonly transaction: <T>(change: () => Promise<T>) => Promise<T>;
+  /** Runs a change of the store while nobody else changes it. `held` is left out where nobody else can. */
+  readonly transaction: <T>(change: (held?: Pick<Held, 'check'>) => Promise<T>, options?: { readonly waitMs?: number }) => Promise<T>;
+  /** Told of a generation that did not verify, whether or not it could be moved away: it must not be chosen again. */
+  readonly onDamage?: (workload: Workload, generation: GenerationNumber, detail: string) => void;
 }
+
+/**
+ * An activation waits this long (milliseconds) for another's change of the store, a save on a slow disk, say. Then it goes on without the lock, because
+ *  - a generation never changes under its name, and every byte of it is verified before it is used;
+ *  - its own writes are a counter and a manifest, each replaced as a whole, and a save or a proof writes neither;
+ *  - what a change could do in between is take the generation away (delete it, retire the workload): that is looked at again when the manifest is there.
+ */
+const ACTIVATION_WAIT: Millis = 300;
 
 type Executors = { readonly [K in ActionKind]: (action: Extract<Action, { kind: K }>, effects: Effects) => Promise<void> };
 
 const EXECUTORS: Executors = {
   async save({ workload, copy, parent }, { checkpointDir, wallClock, transaction }) {
     const createdAt = new Date(wallClock()).toISOString();
-    await transaction(() => saveGeneration(checkpointDir, workload, copy, { parent, createdAt }));
+    await transaction((held) => saveGeneration(checkpointDir, workload, copy, { parent, createdAt }, held?.check));
   },
   async repoint(action, effects) {
     await point('newest', action, effects);
@@ -41,10 +53,10 @@ const EXECUTORS: Executors = {
     await point('proven', action, effects, 'keepPrevious');
   },
   async quarantine({ workload, generation, detail }, { checkpointDir, wallClock, transaction }) {
-    await transaction(() => quarantineGeneration(checkpointDir, workload, generation, detail, wallClock()));
+    await transaction((held) => quarantineGeneration(checkpointDir, workload, generation, detail, wallClock(), held?.check));
   },
   async prune({ workload, generations }, { checkpointDir, transaction }) {
-    await transaction(() => pruneGenerations(checkpointDir, workload, generations));
+    await transaction((held) => pruneGenerations(checkpointDir, workload, generations, held?.check));
   },
   async activate({ workload, generation, activation }, effects) {
     const { checkpointDir, podManifestPath, transaction, wallClock } = effects;
@@ -61,11 +73,15 @@ const EXECUTORS: Executors = {
           return Math.max(activation, Math.floor(wallClock() / 1000));
         },
       );
-      await writeManifest(podManifestPath, activated(pod, counted));
+      const manifest = activated(pod, counted);
+      await writeManifest(podManifestPath, manifest);
+      if (await isThere(checkpointDir, workload, generation)) return;
+      await removeManifest(podManifestPath, manifestFileName(manifest));
+      throw new Error(`generation ${generation} of ${join(workload.namespace, workload.name)} was taken away while it was activated`);
     };
-    await transaction(change).catch(async (error: unknown) => {
-      // No lock can be made in such a store, and so nobody else changes it.
-      if (begun || storeFailure(error) === undefined) throw error;
+    await transaction(change, { waitMs: ACTIVATION_WAIT }).catch(async (error: unknown) => {
+      // Somebody else's change takes long; or no lock can be made in such a store, and so nobody else changes it.
+      if (begun || !(error instanceof StoreBusyError || storeFailure(error) !== undefined)) throw error;
       await change();
     });
   },
@@ -86,10 +102,10 @@ const EXECUTORS: Executors = {
     await api.confirmAbsence(workload.namespace, pod.name, pod.uid);
   },
   async retire({ workload }, { checkpointDir, wallClock, transaction }) {
-    await transaction(() => retireWorkload(checkpointDir, workload, wallClock()));
+    await transaction((held) => retireWorkload(checkpointDir, workload, wallClock(), held?.check));
   },
   async revive({ workload, entry }, { checkpointDir, transaction }) {
-    await transaction(() => reviveWorkload(checkpointDir, workload, entry));
+    await transaction((held) => reviveWorkload(checkpointDir, workload, entry, held?.check));
   },
   async discard({ workload, entry }, { checkpointDir, transaction }) {
     await transaction(() => discardRetired(checkpointDir, workload, entry));
@@ -127,21 +143,44 @@ async function point(
   before: 'setPrevious' | 'keepPrevious' = 'setPrevious',
 ): Promise<void> {
   const { checkpointDir, transaction } = effects;
-  await transaction(async () => {
+  await transaction(async (held) => {
     const { indexSha256 } = await verified(workload, generation, effects);
-    await pointAt(checkpointDir, workload, name, generation, indexSha256, before);
+    await pointAt(checkpointDir, workload, name, generation, indexSha256, before, held?.check);
   });
 }
 
-/** A generation that does not verify is moved out of the way before anything uses it; the next decision takes the one before it. */
-async function verified(workload: Workload, generation: number, { checkpointDir, wallClock }: Effects) {
+/**
+ * A generation that does not verify is remembered and moved out of the way before anything uses it; the next decision takes the one before it. It stays
+ * where it is while a manifest names it: the files of a pod that may run are not pulled away.
+ */
+async function verified(workload: Workload, generation: GenerationNumber, effects: Effects) {
+  const { checkpointDir, podManifestPath, wallClock, onDamage } = effects;
   try {
     return await loadGeneration(checkpointDir, workload, generation);
   } catch (error) {
     if (!(error instanceof DamagedError)) throw error;
-    await quarantineGeneration(checkpointDir, workload, generation, error.message, wallClock());
-    throw new DamagedError(
-      `generation ${generation} of ${join(workload.namespace, workload.name)} does not verify and was quarantined: ${error.message}`,
+    const name = `generation ${generation} of ${join(workload.namespace, workload.name)}`;
+    // Moved away by somebody else since it was chosen.
+    if (!(await isThere(checkpointDir, workload, generation))) throw new DamagedError(`${name} is not there any more`);
+    onDamage?.(workload, generation, error.message);
+    const inUse = (await listManifests(podManifestPath)).some(
+      (one) => one.workload === workloadKey(workload) && one.generation === generation,
     );
+    if (inUse && onDamage !== undefined) throw new DamagedError(`${name} does not verify: ${error.message}`);
+    try {
+      await quarantineGeneration(checkpointDir, workload, generation, error.message, wallClock());
+    } catch (failed) {
+      // Where nobody remembers, it would be chosen again at once.
+      if (onDamage === undefined) throw failed;
+      throw new DamagedError(`${name} does not verify and could not be quarantined (${messageOf(failed)}): ${error.message}`);
+    }
+    throw new DamagedError(`${name} does not verify and was quarantined: ${error.message}`);
   }
 }
+
+/** Whatever lies there. An error says that something does. */
+async function isThere(checkpointDir: string, workload: Workload, generation: GenerationNumber): Promise<boolean> {
+  return (await kindOf(generationPath(workloadPath(checkpointDir, workload), generation)).catch(() => 'other')) !== 'absent';
+}
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -3,11 +3,18 @@
  * rename is on disk (fsync of the directory) before the call returns. A reader sees the old content or the new, never a mixture.
  * A failed fsync is never retried on the same file: Linux may have dropped the dirty pages already and report success the second time
  * (https://wiki.postgresql.org/wiki/Fsync_Errors). The caller starts over with a new file.
+ *
+ * Temporary names are unique: two writers of one file (a process that lost its lock, an activation that did not wait for it) never write into each
+ * other's, and whoever renames last wins as a whole. What a killed one left is removed by the next writer of the same file, a minute later at the earliest.
+ *
+ * A disk that hangs must not take every thread of Node's pool (4), or nothing could be observed any more: see lanes.ts for how many may wait for it.
  */
+import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, lstat, mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { timedSync } from './fsync-times.ts';
+import { inLane, type Lane } from './lanes.ts';
 
 export interface FileOwner {
   readonly uid: number;
@@ -15,7 +22,11 @@ export interface FileOwner {
 }
 
 /** Makes a new file with exactly these bytes, mode and owner, and fsyncs it. Fails with EEXIST on anything already there, links included. */
-export async function createDurable(path: string, bytes: Uint8Array, mode: number, owner?: FileOwner): Promise<void> {
+export function createDurable(path: string, bytes: Uint8Array, mode: number, owner?: FileOwner): Promise<void> {
+  return inLane('background', () => create(path, bytes, mode, owner));
+}
+
+async function create(path: string, bytes: Uint8Array, mode: number, owner?: FileOwner): Promise<void> {
   const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
   try {
     await writeAll(file, bytes);
@@ -38,27 +49,79 @@ async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<void> {
   }
 }
 
+/** Throws when a change must not be committed: its lock was lost, say. Asked right before the rename that commits it, which then does not happen. */
+export type Confirm = () => Promise<void>;
+
+export interface ReplaceOptions {
+  /** Permission bits; 0o600 where not given. */
+  readonly mode?: number;
+  /** `urgent`: it ends an outage, and does not wait behind saves. */
+  readonly lane?: Lane;
+  readonly confirm?: Confirm;
+}
+
 /** Replaces (or makes) a file: temporary file beside it, fsync, rename, fsync of the directory. The temporary name begins with a dot. */
-export async function replaceDurable(path: string, bytes: Uint8Array, mode = 0o600): Promise<void> {
-  const temporary = join(dirname(path), `.${basename(path)}.tmp`);
-  await rm(temporary, { recursive: true, force: true });
-  try {
-    await createDurable(temporary, bytes, mode);
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true }).catch(() => undefined);
-    throw error;
+export function replaceDurable(path: string, bytes: Uint8Array, options: ReplaceOptions | number = {}): Promise<void> {
+  const { mode = 0o600, lane = 'background', confirm } = typeof options === 'number' ? { mode: options } : options;
+  return inLane(lane, async () => {
+    await removeAbandoned(path);
+    const temporary = join(dirname(path), `${temporaryPrefix(path)}${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+    try {
+      await create(temporary, bytes, mode);
+      await confirm?.();
+      await rename(temporary, path);
+    } catch (error) {
+      await rm(temporary, { force: true }).catch(() => undefined);
+      throw error;
+    }
+    await sync(dirname(path));
+  });
+}
+
+/** The names of manifests can be nearly as long as a file's name may be (255 bytes). */
+const temporaryPrefix = (path: string): string => `.${basename(path).slice(0, 200)}.`;
+
+/** A writer that is slower than this (milliseconds) finds its temporary file gone, and fails. */
+const ABANDONED = 60_000;
+
+/** What killed writers of this file left. By the clock, which may be wrong: too early only makes another writer fail, too late leaves a small file. */
+async function removeAbandoned(path: string): Promise<void> {
+  const prefix = temporaryPrefix(path);
+  for (const name of await listDirectory(dirname(path))) {
+    if (!name.startsWith(prefix) || !/^([0-9]+-[0-9a-f]{12}\.)?tmp$/.test(name.slice(prefix.length))) continue;
+    const temporary = join(dirname(path), name);
+    const stat = await lstat(temporary).catch(() => undefined);
+    if (stat !== undefined && Math.abs(Date.now() - stat.mtimeMs) > ABANDONED) await rm(temporary, { recursive: true, force: true });
   }
-  await syncDirectory(dirname(path));
 }
 
 /** Removes a file and makes the removal durable. A file that is already gone is no error. */
-export async function removeDurable(path: string): Promise<void> {
-  await rm(path, { force: true });
-  await syncDirectory(dirname(path));
+export function removeDurable(path: string, lane: Lane = 'background'): Promise<void> {
+  return inLane(lane, async () => {
+    await rm(path, { force: true });
+    await sync(dirname(path));
+  });
 }
 
-export async function syncDirectory(path: string): Promise<void> {
+/** Renames within a file system, and makes it durable in both directories. */
+export function renameDurable(from: string, to: string, confirm?: Confirm): Promise<void> {
+  return inLane('background', async () => {
+    await confirm?.();
+    await rename(from, to);
+    for (const directory of new Set([dirname(to), dirname(from)])) await sync(directory);
+  });
+}
+
+/** Deletes whatever is there, with everything in it; durable only once its directory is fsynced. */
+export function removeTree(path: string): Promise<void> {
+  return inLane('background', () => rm(path, { recursive: true, force: true }));
+}
+
+export function syncDirectory(path: string): Promise<void> {
+  return inLane('background', () => sync(path));
+}
+
+async function sync(path: string): Promise<void> {
   const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
     await timedSync(directory);
@@ -71,13 +134,14 @@ export async function syncDirectory(path: string): Promise<void> {
 export async function ensureDirectory(path: string, mode = 0o700): Promise<void> {
   try {
     await mkdir(path, { mode });
-    await syncDirectory(dirname(path));
   } catch (error) {
     if (!isErrno(error, 'EEXIST')) throw error;
     const stat = await lstat(path);
     if (!stat.isDirectory())
       throw new Error(`${path} is not a directory: expected a directory (not a link) that only root can write to; move it away`);
   }
+  // Also where it was there already: who made it may have been killed before this.
+  await syncDirectory(dirname(path));
 }
 
 /** Reads a regular file of at most `limit` bytes, never through a link in its last component. Undefined where there is none. */
@@ -119,25 +183,6 @@ export async function kindOf(path: string): Promise<'absent' | 'file' | 'directo
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) return 'absent';
     throw error;
   }
-}
-
-/**
- * Runs tasks with at most `width` at a time. After the first failure no further one begins; those that run are waited for, so that nothing still writes
- * when the caller cleans up. Throws the first failure.
- */
-export async function runAll(width: number, tasks: readonly (() => Promise<void>)[]): Promise<void> {
-  const waiting = tasks.values();
-  let failure: { readonly error: unknown } | undefined;
-  const worker = async () => {
-    for (const task of waiting) {
-      if (failure !== undefined) return;
-      await task().catch((error: unknown) => {
-        failure ??= { error };
-      });
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(width, tasks.length) }, worker));
-  if (failure !== undefined) throw failure.error;
 }
 
 export function errnoOf(error: unknown): string | undefined {

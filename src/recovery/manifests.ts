@@ -61,10 +61,10 @@ export async function listManifests(directory: string, workloads: Iterable<Workl
 }
 
 export async function writeManifest(directory: string, pod: V1Pod): Promise<void> {
-  await replaceDurable(join(directory, manifestFileName(pod)), manifestBytes(pod));
+  await replaceDurable(join(directory, manifestFileName(pod)), manifestBytes(pod), { lane: 'urgent' });
 }
 
 export async function removeManifest(directory: string, file: string): Promise<void> {
   if (!file.startsWith(PREFIX) || file.includes('/')) throw new Error(`${file}: not a manifest of the checkpointer`);
-  await removeDurable(join(directory, file));
+  await removeDurable(join(directory, file), 'urgent');
 }

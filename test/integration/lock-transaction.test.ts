@@ -1,8 +1,10 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { readlinkSync } from 'node:fs';
+import { lstat, lutimes, mkdir, mkdtemp, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { withTransaction } from '../../src/lock/transaction.ts';
+import { leaderMark, type Owner } from '../../src/lock/holder.ts';
+import { StoreBusyError, withTransaction } from '../../src/lock/transaction.ts';
 import { readBootId } from '../../src/sources/boot.ts';
 import { Program } from '../support/lines.ts';
 
@@ -37,15 +39,90 @@ describe('a store transaction', () => {
     for (let i = 0; i < lines.length; i += 2) expect([lines[i], lines[i + 1]]).toEqual([lines[i], lines[i]?.replace('begin', 'end')]);
   });
 
-  test('a lock of a killed process is taken over once it is 10 s old', async () => {
+  const lockPath = async () => join(store, `.lock-${await readBootId()}`);
+  /** A lock as another process would have left it, renewed so many seconds ago. */
+  async function locked(owner: Partial<Owner>, secondsAgo = 0): Promise<void> {
+    const path = await lockPath();
+    await mkdir(path);
+    const elsewhere: Owner = { token: 'other', pid: 4_000_000, started: '1', pidNamespace: 'pid:[1]' };
+    await writeFile(join(path, 'owner'), JSON.stringify({ ...elsewhere, ...owner }));
+    const at = Date.now() / 1000 - secondsAgo;
+    await utimes(path, at, at);
+  }
+  const here = readlinkSync('/proc/self/ns/pid');
+
+  test('a lock of a killed process is taken over at once', async () => {
     const holder = new Program(WRITER, [store, 'hold']);
     await holder.says('holds');
     await holder.kill();
-    const lock = join(store, `.lock-${await readBootId()}`);
-    const old = Date.now() / 1000 - 11;
-    await utimes(lock, old, old);
+    const started = performance.now();
     expect(await withTransaction(store, async () => 'taken over')).toBe('taken over');
+    expect(performance.now() - started).toBeLessThan(1_000);
     expect(await readdir(store)).toEqual([]);
+  });
+
+  test('a lock whose holder cannot be seen from here is taken over once it is 10 s old, not before', async () => {
+    await locked({}, 5);
+    await expect(withTransaction(store, async () => undefined, { waitMs: 200 })).rejects.toThrow(StoreBusyError);
+    await rm(await lockPath(), { recursive: true });
+    await locked({}, 11);
+    expect(await withTransaction(store, async () => 'taken over', { waitMs: 200 })).toBe('taken over');
+    expect(await readdir(store)).toEqual([]);
+  });
+
+  test('a lock of a process that runs is not taken over, however long it was not renewed: its disk may be slow', async () => {
+    const holder = new Program(WRITER, [store, 'hold']);
+    await holder.says('holds');
+    const old = Date.now() / 1000 - 60;
+    await utimes(await lockPath(), old, old);
+    await expect(withTransaction(store, async () => undefined, { waitMs: 300 })).rejects.toThrow(StoreBusyError);
+    await holder.kill();
+  });
+
+  test('a pid that is another process by now is a dead holder', async () => {
+    await locked({ pid: process.pid, started: '1', pidNamespace: here });
+    expect(await withTransaction(store, async () => 'taken over', { waitMs: 200 })).toBe('taken over');
+  });
+
+  test('who leads takes over the lock of a former leader at once, wherever that ran, and nobody else does', async () => {
+    const leader = await leaderMark(store);
+    await locked({ leader });
+    await expect(withTransaction(store, async () => undefined, { waitMs: 100 })).rejects.toThrow(StoreBusyError);
+    await expect(withTransaction(store, async () => undefined, { waitMs: 100, leader: '1:2' })).rejects.toThrow(StoreBusyError);
+    expect(await withTransaction(store, async () => 'taken over', { waitMs: 100, leader })).toBe('taken over');
+  });
+
+  test.each([
+    ['a file', async (path: string) => writeFile(path, ''), 'is a file'],
+    ['a link', async (path: string) => symlink('/tmp', path), 'is neither a file nor a directory'],
+    [
+      "somebody's directory",
+      async (path: string) => mkdir(join(path, 'precious'), { recursive: true }),
+      'is a directory that holds "precious"',
+    ],
+  ])('%s in the place of the lock is an error that says so, and is left alone', async (_, make, message) => {
+    const path = await lockPath();
+    await make(path);
+    const old = Date.now() / 1000 - 60;
+    await lutimes(path, old, old);
+    await expect(withTransaction(store, async () => undefined, { waitMs: 200 })).rejects.toThrow(`${path} ${message}`);
+    expect((await lstat(path)).mtimeMs).toBeLessThan(Date.now() - 50_000);
+  });
+
+  test('an empty directory in its place, as a holder leaves that is just giving it back, is free', async () => {
+    await mkdir(await lockPath());
+    expect(await withTransaction(store, async () => 'taken', { waitMs: 200 })).toBe('taken');
+  });
+
+  test('a check during the change fails as soon as somebody else has the lock, before any renewal notices', async () => {
+    const changing = withTransaction(store, async ({ check }) => {
+      await check();
+      await rm(await lockPath(), { recursive: true });
+      await locked({});
+      await check();
+    });
+    await expect(changing).rejects.toThrow(/lost the store's lock .*nothing was changed/);
+    expect(await readdir(store)).toHaveLength(1);
   });
 
   test('a change of another process is waited for so long, then it is an error that names the lock', async () => {
@@ -69,7 +146,7 @@ describe('a store transaction', () => {
   });
 
   test('a lock that is removed during a change is an error, and the signal says so while the change runs', async () => {
-    const changing = withTransaction(store, async (lost) => {
+    const changing = withTransaction(store, async ({ lost }) => {
       await rm(join(store, `.lock-${await readBootId()}`), { recursive: true });
       await new Promise((resolve) => lost.addEventListener('abort', resolve));
       return 'changed';

@@ -136,7 +136,7 @@ describe('a damaged file of the proven generation', () => {
     ]);
     expect(await readFile(join(store, 'quarantine', quarantine[1] ?? ''), 'utf8')).toContain(file);
     // The other generations are not touched, and the pointers lead to what is whole.
-    expect(await stored()).toMatchObject({ proven: 1, previous: 1, newest: 3, damagedPointers: [] });
+    expect(await stored()).toMatchObject({ proven: 1, previous: undefined, newest: 3, damagedPointers: [] });
   });
 
   test.each(['files', 'files/secrets', 'files/config'])('the directory %s replaced by a link to the same files: is found', async (path) => {

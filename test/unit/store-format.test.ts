@@ -7,20 +7,23 @@ import {
   decodeIndex,
   decodeNewestPointer,
   decodePointer,
+  decodeProven,
   decodeWorkload,
   encodeCounter,
   encodeFormatLine,
   encodeIndex,
   encodeNewestPointer,
   encodePointer,
+  encodeProven,
   FORMAT,
   type GenerationIndex,
   isSafePath,
+  MAX_NUMBER,
   sha256,
 } from '../../src/checkpoint/store/format.ts';
 import { SCHEDULER } from '../support/store/sample.ts';
 
-const generation = fc.integer({ min: 1, max: 999_999_999_999_999 });
+const generation = fc.integer({ min: 1, max: MAX_NUMBER });
 const hex = fc.stringMatching(/^[0-9a-f]{64}$/);
 const part = fc.string({ minLength: 1, maxLength: 20 }).filter((text) => isSafePath(text) && !text.includes('/'));
 const owned = { mode: fc.integer({ min: 0, max: 0o7777 }), uid: fc.nat(), gid: fc.nat() };
@@ -157,10 +160,12 @@ describe('pointers, counters and the format line', () => {
     fc.assert(
       fc.property(generation, hex, fc.nat(), (number, indexSha256, more) => {
         const pointer = { generation: number, indexSha256 };
-        const newest = { ...pointer, highest: Math.min(number + more, 999_999_999_999_999) };
+        const newest = { ...pointer, highest: Math.min(number + more, MAX_NUMBER) };
         expect(decodePointer(encodePointer(pointer))).toEqual(pointer);
         expect(decodeNewestPointer(encodeNewestPointer(newest))).toEqual(newest);
         expect(decodeCounter(encodeCounter(number))).toBe(number);
+        for (const previous of [undefined, { generation: number === 1 ? 2 : number - 1, indexSha256 }])
+          expect(decodeProven(encodeProven({ proven: pointer, previous }))).toEqual({ proven: pointer, previous });
       }),
     );
   });
@@ -171,6 +176,12 @@ describe('pointers, counters and the format line', () => {
         fc.oneof(
           fc.string({ unit: 'binary' }),
           fc.tuple(fc.string(), hex, fc.string()).map((parts) => parts.join(' ')),
+          fc
+            .array(
+              fc.tuple(fc.nat().map(String), hex).map((pair) => pair.join(' ')),
+              { maxLength: 3 },
+            )
+            .map((pairs) => `${pairs.join(' ')}\n`),
           fc.tuple(fc.nat().map(String), hex, fc.constantFrom('\n', '', ' \n', '\n\n', ' 9\n')).map(([n, sum, end]) => `${n} ${sum}${end}`),
         ),
         (text) => {
@@ -178,6 +189,8 @@ describe('pointers, counters and the format line', () => {
           if (pointer !== undefined) expect(encodePointer(pointer)).toBe(text);
           const newest = decodeNewestPointer(text);
           if (newest !== undefined) expect(encodeNewestPointer(newest)).toBe(text);
+          const proven = decodeProven(text);
+          if (proven !== undefined) expect(encodeProven(proven)).toBe(text);
           const count = decodeCounter(text);
           if (count !== undefined) expect(encodeCounter(count)).toBe(text);
           const line = decodeFormatLine(text);
@@ -199,6 +212,32 @@ describe('pointers, counters and the format line', () => {
     for (const text of flips(encodeCounter(12))) expect(decodeCounter(text)).toBeUndefined();
     for (const text of flips(encodeFormatLine(1))) expect(decodeFormatLine(text).state).toBe('garbled');
   });
+
+  test('one flipped bit in a pair of pointers never makes either lead to another generation', () => {
+    const pair = { proven: { generation: 12, indexSha256: sha256('new') }, previous: { generation: 9, indexSha256: sha256('old') } };
+    const right = new Set(Object.values(pair).map(encodePointer));
+    for (const text of flips(encodeProven(pair))) {
+      const read = decodeProven(text);
+      const wrong = [read?.proven, read?.previous].filter((one) => one !== undefined && !right.has(encodePointer(one)));
+      // What is not right fits no index, and so counts for nothing.
+      for (const pointer of wrong)
+        expect(Object.values(pair).some((one) => one.generation === pointer?.generation && one.indexSha256 === pointer.indexSha256)).toBe(
+          false,
+        );
+      expect(read === undefined || wrong.length === 1).toBe(true);
+    }
+    expect(decodeProven(encodeProven({ proven: pair.proven, previous: pair.proven }))).toBeUndefined();
+  });
+
+  test.each(['1000000000000', '999999999999999', '9007199254740993', '01', '+1', '1.0', '1e3', ''])(
+    '%j is no number of the store',
+    (number) => {
+      const sum = sha256('index');
+      expect(decodePointer(`${number} ${sum}\n`)).toBeUndefined();
+      expect(decodeNewestPointer(`1 ${sum} ${number}\n`)).toBeUndefined();
+      expect(decodeCounter(`${number} ${sha256(number)}\n`)).toBeUndefined();
+    },
+  );
 
   test('the format line of a later version is understood as such', () => {
     expect(decodeFormatLine(encodeFormatLine(2))).toEqual({ state: 'format', format: 2 });

@@ -6,17 +6,19 @@
  *     status.json, leader.json                what was last decided and who leads; for people, rebuilt when lost
  *     workloads/<namespace>.<kind>.<name>/
  *       workload.json                         namespace, group, kind, name
- *       proven, previous                      pointers: "<generation> <sha256 of its index.json>\n"; `previous` was proven before the proven one
+ *       proven                                pointers to the proven generation and, behind it, to the one proven before: each "<generation> <sha256 of its
+ *                                             index.json>", a space between them, "\n" at the end
+ *       previous                              the second of these once more, for the case that `proven` is damaged; not read otherwise
  *       newest                                a pointer, and " <highest generation there was when it was written>" before its line end; see below
  *       activations                           "<number of activations so far> <sha256 of that number>\n"
  *       generations/<number>/                 one complete copy, immutable once it has this name
  *         index.json                          what it is, and size, owner, mode and sha256 of every file beside it
  *         pod.json                            the static pod; put into the kubelet's directory by hand, it runs
  *         files/<volume>/…                    what the pod mounts
- *       generations/.building-<number>/       a save that has not been committed; removed by the next one
+ *       generations/.building-<number>-<pid>-<random>/   a save that has not been committed; removed by the next one
  *       generations/.pruned-<number>/         a generation that is being deleted
  *     retired/<workload>.<milliseconds>/      workloads out of use, kept for a while
- *     quarantine/<workload>.<number>.<ms>/    generations that did not verify, with the reason in `….reason.txt` beside them
+ *     quarantine/<workload>.<number>.<ms>/    generations that did not verify, with the reason in `….reason.txt` beside them where there was room for it
  *
  * The rename of `.building-<n>` to `<n>` is the commit of a generation: from then on the highest whole generation is the newest one. The file `newest` is
  * there only after a pod went back to what an earlier generation holds, and counts until a generation higher than its last number is there.
@@ -37,6 +39,18 @@ export const FORMAT = 1;
 export const MANIFEST_LIMIT = 10 * 1024 * 1024;
 /** Largest file of a volume: an object in etcd is at most 1.5 MiB, its base64 decoded smaller. */
 export const FILE_LIMIT = 4 * 1024 * 1024;
+
+/**
+ * Numbers of generations and counts of activations. Nothing that happens once a second for 30 000 years comes above 12 digits; a number above that was
+ * not written by us, and to count on from it would end where numbers are not exact any more.
+ */
+const NUMBER = '[1-9][0-9]{0,11}';
+export const MAX_NUMBER = 999_999_999_999;
+
+/** Undefined for anything but a number as the store writes it. */
+export function decodeNumber(text: string): number | undefined {
+  return new RegExp(`^${NUMBER}$`).test(text) ? Number(text) : undefined;
+}
 
 export interface IndexedFile {
   /** Relative to the generation's directory. */
@@ -104,8 +118,8 @@ export function encodeCounter(count: number): string {
 
 /** Undefined for anything that encodeCounter did not write. */
 export function decodeCounter(text: string): number | undefined {
-  const digits = /^(0|[1-9][0-9]{0,14})$/.exec(unsealed(text) ?? '')?.[1];
-  return digits === undefined ? undefined : Number(digits);
+  const digits = unsealed(text);
+  return digits === '0' ? 0 : decodeNumber(digits ?? '');
 }
 
 function sealed(text: string): string {
@@ -124,9 +138,30 @@ export function encodePointer(pointer: Pointer): string {
 
 /** Undefined for anything that is not exactly a pointer. */
 export function decodePointer(text: string): Pointer | undefined {
-  const match = /^([1-9][0-9]{0,14}) ([0-9a-f]{64})\n$/.exec(text);
-  if (match?.[1] === undefined || match[2] === undefined) return undefined;
-  return { generation: Number(match[1]), indexSha256: match[2] };
+  const [, number = '', indexSha256] = /^([0-9]+) ([0-9a-f]{64})\n$/.exec(text) ?? [];
+  const generation = decodeNumber(number);
+  return generation === undefined || indexSha256 === undefined ? undefined : { generation, indexSha256 };
+}
+
+/** The proven generation and the one that was proven before it change in one step, because they stand in one file. */
+export interface Proven {
+  readonly proven: Pointer;
+  readonly previous: Pointer | undefined;
+}
+
+export function encodeProven({ proven, previous }: Proven): string {
+  return previous === undefined ? encodePointer(proven) : `${encodePointer(proven).trimEnd()} ${encodePointer(previous)}`;
+}
+
+/** Undefined for anything that is not exactly such a file, or names one generation twice. */
+export function decodeProven(text: string): Proven | undefined {
+  const [number, sum, ...rest] = text.split(' ');
+  if (rest.length === 0) {
+    const proven = decodePointer(text);
+    return proven && { proven, previous: undefined };
+  }
+  const [proven, previous] = [decodePointer(`${number} ${sum}\n`), decodePointer(rest.join(' '))];
+  return proven === undefined || previous === undefined || proven.generation === previous.generation ? undefined : { proven, previous };
 }
 
 export function encodeNewestPointer({ generation, indexSha256, highest }: NewestPointer): string {
@@ -137,9 +172,10 @@ export function encodeNewestPointer({ generation, indexSha256, highest }: Newest
 export function decodeNewestPointer(text: string): NewestPointer | undefined {
   const space = text.lastIndexOf(' ');
   const pointer = decodePointer(`${text.slice(0, Math.max(0, space))}\n`);
-  const highest = /^([1-9][0-9]{0,14})\n$/.exec(text.slice(space + 1))?.[1];
-  if (pointer === undefined || highest === undefined || Number(highest) < pointer.generation) return undefined;
-  return { ...pointer, highest: Number(highest) };
+  const last = text.slice(space + 1);
+  const highest = last.endsWith('\n') ? decodeNumber(last.slice(0, -1)) : undefined;
+  if (pointer === undefined || highest === undefined || highest < pointer.generation) return undefined;
+  return { ...pointer, highest };
 }
 
 export function encodeIndex(index: GenerationIndex): string {

@@ -1,11 +1,11 @@
 /** The directories of the store: made where they are missing, and cleared of whatever else lies in their place. */
 import { chmod, lstat, rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { ensureDirectory, kindOf, readRegular, replaceDurable, syncDirectory } from '../../platform/durable.ts';
+import { ensureDirectory, kindOf, listDirectory, readRegular, replaceDurable, syncDirectory } from '../../platform/durable.ts';
 import type { Workload } from '../workload.ts';
 import { asStoreError } from './errors.ts';
-import { encodeFormatLine, FORMAT, MANIFEST_LIMIT } from './format.ts';
-import { formatPath, generationsPath, quarantinePath, retiredPath, workloadPath, workloadsPath } from './paths.ts';
+import { encodeCounter, encodeFormatLine, FORMAT, MANIFEST_LIMIT } from './format.ts';
+import { activationsPath, formatPath, generationsPath, quarantinePath, retiredPath, workloadPath, workloadsPath } from './paths.ts';
 import { checkFormat } from './read.ts';
 
 /**
@@ -49,6 +49,10 @@ export async function ensureWorkload(root: string, workload: Workload): Promise<
   await clear(root, path, 'file');
   const there = await readRegular(path, MANIFEST_LIMIT).catch(() => undefined);
   if (there?.equals(text) !== true) await replaceDurable(path, text);
+  // Before the first generation: one without it has lost it (see readActivations).
+  const counter = activationsPath(workloadDir);
+  if ((await kindOf(counter)) === 'absent' && (await listDirectory(generationsPath(workloadDir))).length === 0)
+    await replaceDurable(counter, Buffer.from(encodeCounter(0)));
   return workloadDir;
 }
 

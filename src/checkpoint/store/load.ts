@@ -1,5 +1,5 @@
 /** Verification: every byte of a generation against its index. Only what was loaded this way may be handed to the kubelet. */
-import { lstat } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { V1Pod } from '@kubernetes/client-node';
 import { errnoOf, isErrno } from '../../platform/durable.ts';
@@ -35,7 +35,28 @@ export async function loadGenerationAt(directory: string, workload: Workload, nu
     if (expected.path === 'pod.json') manifest = bytes;
   }
   if (manifest === undefined) throw new DamagedError('index.json names no pod.json');
+  await expectNothingElse(directory, index);
   return { index, indexSha256, pod: parsePod(manifest) };
+}
+
+/** What the index does not name was put there by somebody, and the pod would see it: it is not the copy that was proven. */
+async function expectNothingElse(directory: string, { directories, files }: GenerationIndex): Promise<void> {
+  const known = new Set(['index.json', ...directories.map(({ path }) => path), ...files.map(({ path }) => path)]);
+  for (const above of ['', ...directories.map(({ path }) => path)]) {
+    for (const name of await namesIn(join(directory, above), above)) {
+      const path = above === '' ? name : `${above}/${name}`;
+      if (!known.has(path)) throw new DamagedError(`${JSON.stringify(path)} is there and not in index.json`);
+    }
+  }
+}
+
+async function namesIn(path: string, name: string): Promise<string[]> {
+  try {
+    return await readdir(path);
+  } catch (error) {
+    if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM')) throw error;
+    throw new DamagedError(`${name || 'the generation'} cannot be read: ${errnoOf(error)}`);
+  }
 }
 
 async function expectDirectory(path: string, name: string): Promise<Owned> {

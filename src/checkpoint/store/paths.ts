@@ -20,5 +20,7 @@ export const pointerPath = (workloadDir: string, name: PointerName) => join(work
 export const activationsPath = (workloadDir: string) => join(workloadDir, 'activations');
 export const generationsPath = (workloadDir: string) => join(workloadDir, 'generations');
 export const prunedPath = (workloadDir: string, number: GenerationNumber) => join(generationsPath(workloadDir), `.pruned-${number}`);
-export const buildingPath = (workloadDir: string, number: GenerationNumber) => join(generationsPath(workloadDir), `.building-${number}`);
+/** `unique`: no two saves, of whatever process, build in one directory. */
+export const buildingPath = (workloadDir: string, number: GenerationNumber, unique: string) =>
+  join(generationsPath(workloadDir), `.building-${number}-${unique}`);
 export const generationPath = (workloadDir: string, number: GenerationNumber) => join(generationsPath(workloadDir), String(number));

@@ -1,7 +1,7 @@
 /**
  * Reading the store. Changes nothing, follows no link, and tells damage from absence; `inspect` and the daemon use the same functions.
  *
- *  1. Damage stays where it is: whatever is wrong with one workload, the others are read.
+ *  1. Damage stays where it is: whatever is wrong with one workload, the others are read. One that cannot be read at all is `unreadable`, not absent.
  *  2. A generation whose index is not whole does not count; a pointer that is not whole, or does not fit its generation, counts for nothing.
  *  3. Only an error that says nothing about the disk's content (no more open files, no memory) and a format of a later version throw.
  */
@@ -16,13 +16,16 @@ import {
   decodeFormatLine,
   decodeIndex,
   decodeNewestPointer,
+  decodeNumber,
   decodePointer,
+  decodeProven,
   decodeWorkload,
   FORMAT,
   type GenerationIndex,
   MANIFEST_LIMIT,
   type NewestPointer,
   type Pointer,
+  type Proven,
   sha256,
 } from './format.ts';
 import {
@@ -53,38 +56,67 @@ export interface StoreSnapshot {
   readonly settledBootId: string | undefined;
   readonly workloads: ReadonlyMap<WorkloadKey, { readonly workload: Workload; readonly stored: StoredWorkload }>;
   readonly retired: readonly RetiredWorkload[];
+  /** Directories of which the disk does not even say what is in them, with its answer; absent where there are none. Nothing is known of what they hold. */
+  readonly unreadable?: ReadonlyMap<string, string>;
 }
+
+/**
+ * Generations that did not verify, by directory, with the reason. The index of such a generation may be whole, and where it could not be moved to the
+ * quarantine (a disk that is full or read-only) nothing but this keeps it from being chosen again and again.
+ */
+export type KnownDamage = ReadonlyMap<string, string>;
 
 /** Indexes already read and parsed. A generation never changes under its name, so its index is parsed again only when the file is another one. */
 export type IndexCache = Map<string, { readonly stamp: string; readonly sha256: string; readonly index: GenerationIndex }>;
 
 /** Reads everything but the generations' files. An empty or missing store is an empty snapshot. Throws FormatError on a store of a later version. */
-export async function readStore(root: string, cache: IndexCache = new Map(), wallClock: number = Date.now()): Promise<StoreSnapshot> {
+export async function readStore(
+  root: string,
+  cache: IndexCache = new Map(),
+  wallClock: number = Date.now(),
+  damage: KnownDamage = new Map(),
+): Promise<StoreSnapshot> {
   await checkFormat(root);
   const seen: IndexCache = new Map();
-  const caches = { known: cache, seen };
+  const caches = { known: cache, seen, damage };
+  const unreadable = new Map<string, string>();
   const workloads = new Map<WorkloadKey, { workload: Workload; stored: StoredWorkload }>();
   for (const name of await entries(workloadsPath(root))) {
     const directory = join(workloadsPath(root), name);
-    const workload = await readWorkload(directory, name);
-    if (workload !== undefined) workloads.set(workloadKey(workload), { workload, stored: await readStored(directory, workload, caches) });
+    await unlessUnreadable(directory, unreadable, async () => {
+      const workload = await readWorkload(directory, name);
+      if (workload !== undefined) workloads.set(workloadKey(workload), { workload, stored: await readStored(directory, workload, caches) });
+    });
   }
   const retired: RetiredWorkload[] = [];
-  for (const entry of await entries(retiredPath(root))) {
+  let names: readonly string[] = [];
+  await unlessUnreadable(retiredPath(root), unreadable, async () => {
+    names = await entries(retiredPath(root));
+  });
+  for (const entry of names) {
     const [, name, ms] = /^(.+)\.([0-9]{1,15})$/.exec(entry) ?? [];
+    if (name === undefined) continue;
     const directory = join(retiredPath(root), entry);
-    const workload = name === undefined ? undefined : await readWorkload(directory, name);
-    if (workload !== undefined)
-      retired.push({
-        workload,
-        entry,
-        age: Math.max(0, wallClock - Number(ms)),
-        stored: await readStored(directory, workload, caches),
-      });
+    await unlessUnreadable(directory, unreadable, async () => {
+      const workload = await readWorkload(directory, name);
+      if (workload === undefined) return;
+      const age = Math.max(0, wallClock - Number(ms));
+      retired.push({ workload, entry, age, stored: await readStored(directory, workload, caches) });
+    });
   }
   cache.clear();
   for (const [path, index] of seen) cache.set(path, index);
-  return { settledBootId: await readSettledBootId(root), workloads, retired };
+  return { settledBootId: await readSettledBootId(root), workloads, retired, ...(unreadable.size > 0 && { unreadable }) };
+}
+
+/** What the disk answers for one directory (EIO, EUCLEAN, EACCES) is of that directory only. */
+async function unlessUnreadable(directory: string, unreadable: Map<string, string>, read: () => Promise<void>): Promise<void> {
+  try {
+    await read();
+  } catch (error) {
+    if (errnoOf(error) === undefined || isErrno(error, ...NOT_OF_THE_DISK)) throw error;
+    unreadable.set(directory, error instanceof Error ? error.message : String(error));
+  }
 }
 
 /**
@@ -129,15 +161,13 @@ export async function readWorkload(directory: string, name: string): Promise<Wor
 
 /** The numbers of all generations that have been committed, ascending. */
 export async function generationNumbers(workloadDir: string): Promise<GenerationNumber[]> {
-  return (await entries(generationsPath(workloadDir)))
-    .filter((name) => /^[1-9][0-9]{0,14}$/.test(name))
-    .map(Number)
-    .sort((a, b) => a - b);
+  return (await entries(generationsPath(workloadDir))).flatMap((name) => decodeNumber(name) ?? []).sort((a, b) => a - b);
 }
 
 interface Caches {
   readonly known: IndexCache;
   readonly seen: IndexCache;
+  readonly damage?: KnownDamage;
 }
 
 export async function readStored(
@@ -150,6 +180,8 @@ export async function readStored(
   const sums = new Map<GenerationNumber, string>();
   for (const number of await generationNumbers(directory)) {
     try {
+      const known = caches.damage?.get(generationPath(directory, number));
+      if (known !== undefined) throw new DamagedError(known);
       const { index, sha256 } = await readIndex(generationPath(directory, number), workload, number, caches);
       const { digest, instance, containers, traits, parent } = index;
       generations.set(number, { number, digest, ...(instance && { instance }), containers, traits, parent });
@@ -170,8 +202,16 @@ export async function readStored(
   const newest = await readNewest(directory);
   const highest = Math.max(0, ...generations.keys());
   const newestPointed = pointed('newest', newest);
-  const proven = pointed('proven', await readPointer(directory, 'proven'));
-  const previous = pointed('previous', await readPointer(directory, 'previous'));
+  const pointers = await readProven(directory);
+  const pointedProven = pointed('proven', typeof pointers === 'object' ? pointers.proven : pointers);
+  const before = await readPrevious(directory);
+  // The second pointer of `proven` counts, the file `previous` only where there is none.
+  const second =
+    typeof pointers === 'string' ? before : (pointers.previous ?? (before === 'damaged' ? before : differing(before, pointers.proven)));
+  const pointedBefore = pointed('previous', second);
+  if (before === 'damaged' && second !== 'damaged') damagedPointers.push('previous');
+  const proven = pointedProven ?? pointedBefore;
+  const previous = proven === pointedBefore ? undefined : pointedBefore;
   return {
     generations,
     damaged,
@@ -236,10 +276,23 @@ async function stampOf(path: string): Promise<string> {
   }
 }
 
-export async function readPointer(workloadDir: string, name: 'proven' | 'previous'): Promise<Pointer | 'absent' | 'damaged'> {
-  const bytes = await tolerant(pointerPath(workloadDir, name), 1024);
+/** The pointers to the proven generation and to the one before it. */
+export async function readProven(workloadDir: string): Promise<Proven | 'absent' | 'damaged'> {
+  const bytes = await tolerant(pointerPath(workloadDir, 'proven'), 1024);
+  if (bytes === 'absent') return 'absent';
+  return (bytes === 'unreadable' ? undefined : decodeProven(bytes.toString())) ?? 'damaged';
+}
+
+/** The file that repeats the pointer to the generation that was proven before the proven one. */
+export async function readPrevious(workloadDir: string): Promise<Pointer | 'absent' | 'damaged'> {
+  const bytes = await tolerant(pointerPath(workloadDir, 'previous'), 1024);
   if (bytes === 'absent') return 'absent';
   return (bytes === 'unreadable' ? undefined : decodePointer(bytes.toString())) ?? 'damaged';
+}
+
+/** A proof that was cut short has written `previous` and not yet `proven`: both then name the generation that is still the proven one. */
+function differing(pointer: Pointer | 'absent', from: Pointer): Pointer | 'absent' {
+  return pointer !== 'absent' && pointer.generation === from.generation ? 'absent' : pointer;
 }
 
 export async function readNewest(workloadDir: string): Promise<NewestPointer | 'absent' | 'damaged'> {
@@ -248,14 +301,18 @@ export async function readNewest(workloadDir: string): Promise<NewestPointer | '
   return (bytes === 'unreadable' ? undefined : decodeNewestPointer(bytes.toString())) ?? 'damaged';
 }
 
-/** A counter that cannot be read goes on above any count there was: an activation that has been used must not be used again, its pod may still be there. */
+/**
+ * A counter that cannot be read, or was removed, goes on above any count there was: an activation that has been used must not be used again, its pod may
+ * still be there. The first save writes it before its generation, so there is no generation without one.
+ */
 async function readActivations(workloadDir: string): Promise<number> {
   const path = activationsPath(workloadDir);
   const bytes = await tolerant(path, 1024);
-  if (bytes === 'absent') return 0;
-  const count = bytes === 'unreadable' ? undefined : decodeCounter(bytes.toString());
+  if (bytes === 'absent' && (await generationNumbers(workloadDir)).length === 0) return 0;
+  const count = bytes instanceof Buffer ? decodeCounter(bytes.toString()) : undefined;
   if (count !== undefined) return count;
-  const changed = await lstat(path).catch(() => undefined);
+  // Where the file is gone, its directory changed when it went.
+  const changed = await lstat(bytes === 'absent' ? workloadDir : path).catch(() => undefined);
   return Math.max(1_000_000, Math.floor((changed?.mtimeMs ?? Date.now()) / 1000));
 }
 

@@ -1,15 +1,15 @@
 /** What leaves the store's use and for how long it is kept: the quarantine, and retired workloads. */
-import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { kindOf, listDirectory, removeDurable, replaceDurable, syncDirectory } from '../../platform/durable.ts';
-import type { GenerationNumber } from '../model.ts';
+import { type Confirm, kindOf, listDirectory, removeDurable, removeTree, renameDurable, replaceDurable } from '../../platform/durable.ts';
+import type { GenerationNumber, StoredWorkload } from '../model.ts';
 import { type Workload, workloadFileName } from '../workload.ts';
-import { asStoreError } from './errors.ts';
+import { asStoreError, storeFailure } from './errors.ts';
 import { expectDirectory, freeEntry } from './layout.ts';
-import { generationPath, generationsPath, pointerPath, quarantinePath, retiredPath, workloadPath, workloadsPath } from './paths.ts';
-import { readNewest, readPointer } from './read.ts';
+import { generationPath, quarantinePath, retiredPath, workloadPath, workloadsPath } from './paths.ts';
+import { unpoint } from './pointers.ts';
+import { readStore } from './read.ts';
 
-/** What is kept at the most; the oldest goes first. The names carry the time, so no clock is asked. */
+/** What is kept at the most. The names carry the time, so no clock is asked. */
 export const QUARANTINE_LIMIT = 8;
 export const RETIRED_LIMIT = 32;
 
@@ -36,56 +36,58 @@ export function maximumBytes(given: {
   return generations * largestGeneration + small;
 }
 
-/** Moves a generation that does not verify out of the way, with the reason beside it. `now` in milliseconds, wall clock. */
+/**
+ * Moves a generation that does not verify out of the way, with the reason beside it. `now` in milliseconds, wall clock.
+ * The move is what counts: it needs no room. Neither the pointers nor the reason, which do, keep it from happening on a disk that is full.
+ */
 export async function quarantineGeneration(
   root: string,
   workload: Workload,
   generation: GenerationNumber,
   detail: string,
   now: number,
+  confirm?: Confirm,
 ): Promise<void> {
   const workloadDir = workloadPath(root, workload);
   try {
     await expectDirectory(quarantinePath(root));
     const to = await freeEntry(quarantinePath(root), `${workloadFileName(workload)}.${generation}`, now);
-    // The reason first: a quarantine without one would say nothing.
-    await replaceDurable(`${to}.reason.txt`, Buffer.from(`${detail}\n`));
-    await rename(generationPath(workloadDir, generation), to);
-    await syncDirectory(quarantinePath(root));
-    await syncDirectory(generationsPath(workloadDir));
-    for (const name of ['proven', 'previous', 'newest'] as const) {
-      const pointer = await (name === 'newest' ? readNewest(workloadDir) : readPointer(workloadDir, name));
-      if (typeof pointer === 'object' && pointer.generation === generation) await removeDurable(pointerPath(workloadDir, name));
-    }
-    await keepLatest(quarantinePath(root), QUARANTINE_LIMIT);
+    await ifThereIsRoom(() => unpoint(root, workload, generation));
+    await renameDurable(generationPath(workloadDir, generation), to, confirm);
+    await ifThereIsRoom(() => replaceDurable(`${to}.reason.txt`, Buffer.from(`${detail}\n`)));
+    await ifThereIsRoom(() => boundQuarantine(root));
   } catch (error) {
     throw asStoreError(error, root);
   }
 }
 
+async function ifThereIsRoom(change: () => Promise<void>): Promise<void> {
+  try {
+    await change();
+  } catch (error) {
+    if (storeFailure(error) === undefined) throw error;
+  }
+}
+
 /** Takes a workload out of use; it stays under `retired/`. `now` in milliseconds, wall clock. */
-export async function retireWorkload(root: string, workload: Workload, now: number): Promise<void> {
+export async function retireWorkload(root: string, workload: Workload, now: number, confirm?: Confirm): Promise<void> {
   try {
     await expectDirectory(retiredPath(root));
     const name = workloadFileName(workload);
-    await rename(workloadPath(root, workload), await freeEntry(retiredPath(root), name, now));
-    await syncDirectory(retiredPath(root));
-    await syncDirectory(workloadsPath(root));
-    await keepLatest(retiredPath(root), RETIRED_LIMIT);
+    await renameDurable(workloadPath(root, workload), await freeEntry(retiredPath(root), name, now), confirm);
+    await boundRetired(root);
   } catch (error) {
     throw asStoreError(error, root);
   }
 }
 
 /** Brings a retired workload back into use. Throws when there is one of its name again. */
-export async function reviveWorkload(root: string, workload: Workload, entry: string): Promise<void> {
+export async function reviveWorkload(root: string, workload: Workload, entry: string, confirm?: Confirm): Promise<void> {
   const to = workloadPath(root, workload);
   try {
     await expectDirectory(workloadsPath(root));
     if ((await kindOf(to)) !== 'absent') throw new Error(`${to} is there again: the retired ${entry} is not needed`);
-    await rename(retiredEntryPath(root, workload, entry), to);
-    await syncDirectory(workloadsPath(root));
-    await syncDirectory(retiredPath(root));
+    await renameDurable(retiredEntryPath(root, workload, entry), to, confirm);
   } catch (error) {
     throw asStoreError(error, root);
   }
@@ -103,21 +105,60 @@ function retiredEntryPath(root: string, workload: Workload, entry: string): stri
   return join(retiredPath(root), entry);
 }
 
-async function keepLatest(directory: string, limit: number): Promise<void> {
-  const entries = (await listDirectory(directory))
-    .filter((name) => !name.startsWith('.'))
-    .map((name) => ({ name, time: Number(/\.([0-9]{1,15})(\.reason\.txt)?$/.exec(name)?.[1] ?? 0) }));
-  const times = [...new Set(entries.map(({ time }) => time))].sort((a, b) => b - a);
-  const oldest = times[limit - 1];
-  if (oldest === undefined) return;
-  for (const { name, time } of entries) if (time < oldest) await remove(directory, join(directory, name));
+/** Something that is kept for a while. */
+export interface Entry {
+  readonly name: string;
+  /** Milliseconds, wall clock, as its name says. */
+  readonly time: number;
+  /** It is, or is of, a workload that serves the API. */
+  readonly servesApi: boolean;
+  /** It has a proven generation. */
+  readonly proven: boolean;
+}
+
+/** Which entries go so that no more than `limit` are left: the oldest first, but of the workloads that serve the API last, and of these the proven ones. Pure. */
+export function evicted(entries: readonly Entry[], limit: number): string[] {
+  const worth = ({ servesApi, proven }: Entry) => (servesApi ? 2 : 0) + (servesApi && proven ? 1 : 0);
+  const order = entries.toSorted((a, b) => worth(a) - worth(b) || a.time - b.time);
+  return order.slice(0, Math.max(0, entries.length - limit)).map(({ name }) => name);
+}
+
+async function boundRetired(root: string): Promise<void> {
+  const names = await visible(retiredPath(root));
+  if (names.length <= RETIRED_LIMIT) return;
+  const known = new Map((await readStore(root)).retired.map(({ entry, stored }) => [entry, stored]));
+  const entries = names.map((name): Entry => {
+    // What is no workload of ours is worth nothing.
+    const stored = known.get(name);
+    return { name, time: timeOf(name), servesApi: stored !== undefined && servesApi(stored), proven: stored?.proven !== undefined };
+  });
+  for (const name of evicted(entries, RETIRED_LIMIT)) await remove(retiredPath(root), join(retiredPath(root), name));
+}
+
+const REASON = '.reason.txt';
+const timeOf = (name: string): number => Number(/\.([0-9]{1,15})$/.exec(name)?.[1] ?? 0);
+const servesApi = ({ generations }: StoredWorkload): boolean => [...generations.values()].some(({ traits }) => traits.servesApi);
+const visible = async (directory: string): Promise<string[]> => (await listDirectory(directory)).filter((name) => !name.startsWith('.'));
+
+/** What is in quarantine has not verified, so whose it is its name says, and whether that serves the API the generations that are still in the store. */
+async function boundQuarantine(root: string): Promise<void> {
+  const names = await visible(quarantinePath(root));
+  const entries = names.filter((name) => !name.endsWith(REASON));
+  const gone = entries.length > QUARANTINE_LIMIT ? evicted(await quarantined(root, entries), QUARANTINE_LIMIT) : [];
+  for (const name of gone) await remove(quarantinePath(root), join(quarantinePath(root), name));
+  const kept = new Set(entries.filter((name) => !gone.includes(name)).map((name) => `${name}${REASON}`));
+  for (const name of names) if (name.endsWith(REASON) && !kept.has(name)) await removeDurable(join(quarantinePath(root), name));
+}
+
+async function quarantined(root: string, names: readonly string[]): Promise<Entry[]> {
+  const serving = [...(await readStore(root)).workloads.values()].filter(({ stored }) => servesApi(stored));
+  const prefixes = serving.map(({ workload }) => `${workloadFileName(workload)}.`);
+  return names.map((name) => ({ name, time: timeOf(name), servesApi: prefixes.some((prefix) => name.startsWith(prefix)), proven: false }));
 }
 
 /** Out of sight in one step, then deleted; what an interrupted deletion left goes with it. */
 async function remove(directory: string, path: string): Promise<void> {
   const prefix = '.discarded-';
-  await rename(path, join(directory, `${prefix}${Date.now()}-${process.hrtime.bigint()}`));
-  await syncDirectory(directory);
-  for (const name of await listDirectory(directory))
-    if (name.startsWith(prefix)) await rm(join(directory, name), { recursive: true, force: true });
+  await renameDurable(path, join(directory, `${prefix}${Date.now()}-${process.hrtime.bigint()}`));
+  for (const name of await listDirectory(directory)) if (name.startsWith(prefix)) await removeTree(join(directory, name));
 }

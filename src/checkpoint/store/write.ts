@@ -2,49 +2,44 @@
  * Changing the store. Every change is one rename, so that a power cut leaves the old state or the new one; see format.ts for the layout and
  * platform/durable.ts for the order of the writes. The caller holds the store's transaction lock.
  */
-import { mkdir, open, rename, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { mkdir, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createDurable, listDirectory, replaceDurable, runAll, syncDirectory } from '../../platform/durable.ts';
+import { type Confirm, createDurable, listDirectory, removeTree, renameDurable, syncDirectory } from '../../platform/durable.ts';
+import { inLane } from '../../platform/lanes.ts';
 import type { Copy } from '../copy-types.ts';
 import { manifestBytes, materialize } from '../materialize.ts';
 import type { GenerationNumber } from '../model.ts';
 import { type Workload, workloadFileName } from '../workload.ts';
-import { asStoreError, DamagedError, StoreError } from './errors.ts';
+import { asStoreError, StoreError } from './errors.ts';
 import {
   encodeCounter,
   encodeIndex,
-  encodeNewestPointer,
-  encodePointer,
   FILE_LIMIT,
   FORMAT,
   type GenerationIndex,
   isSafePath,
   MANIFEST_LIMIT,
-  type Pointer,
+  MAX_NUMBER,
   sha256,
 } from './format.ts';
-import { clear, ensureWorkload } from './layout.ts';
+import { ensureWorkload } from './layout.ts';
 import {
   activationsPath,
   buildingPath,
   generationPath,
   generationsPath,
   nodePath,
-  pointerPath,
   prunedPath,
   quarantinePath,
   workloadPath,
 } from './paths.ts';
-import { generationNumbers, readIndexSha256, readNewest, readPointer } from './read.ts';
+import { replace } from './pointers.ts';
+import { generationNumbers, readIndex, readNewest, readPrevious, readProven } from './read.ts';
 import { expectSpace } from './space.ts';
 
 export { prepareStore } from './layout.ts';
-
-/**
- * Files and directories that are written at the same time: the file system then commits several with one flush. Not more, because a hung disk must leave
- * threads of Node's pool (4) to everything else.
- */
-const WIDTH = 2;
+export { pointAt } from './pointers.ts';
 
 /**
  * Saves a copy as the newest generation of its workload. When this returns, it survives a power cut; when it throws, the store is as it was.
@@ -55,37 +50,65 @@ export async function saveGeneration(
   workload: Workload,
   copy: Copy,
   about: { readonly parent: { readonly name: string; readonly uid: string }; readonly createdAt: string },
+  confirm?: Confirm,
 ): Promise<GenerationNumber> {
   try {
     const workloadDir = await ensureWorkload(root, workload);
     const generation = await nextGeneration(root, workload);
-    await build(root, workloadDir, describe(workloadDir, { workload, generation, copy, ...about }));
+    await build(root, workloadDir, describe(workloadDir, { workload, generation, copy, ...about }), confirm);
     return generation;
   } catch (error) {
     throw asStoreError(error, root);
   }
 }
 
-/** One above every number that is or was there, and room for it: what an interrupted save or deletion left is removed. */
+/** Numbers that are skipped at the most: a name further off than that was not given by a save. */
+const GAP = 1_000_000;
+
+/**
+ * One above every number that is or was there. `certain`: of generations that are whole. `claimed`: what only a name or a pointer says, which counts
+ * unless it is so far off that it would use the numbers up.
+ */
+export function numberAfter(certain: readonly number[], claimed: readonly number[]): number {
+  const next =
+    claimed
+      .toSorted((a, b) => a - b)
+      .reduce((highest, number) => (number <= highest + GAP ? Math.max(highest, number) : highest), Math.max(0, ...certain)) + 1;
+  if (next > MAX_NUMBER) throw new Error(`generation ${MAX_NUMBER} is the last number that there is`);
+  return next;
+}
+
+/** The number of the next generation, and room for it: what an interrupted save or deletion left is removed. */
 async function nextGeneration(root: string, workload: Workload): Promise<GenerationNumber> {
   const workloadDir = workloadPath(root, workload);
-  const numbers = [0, ...(await generationNumbers(workloadDir))];
+  const certain: number[] = [];
+  const claimed: number[] = [];
+  for (const number of await generationNumbers(workloadDir)) {
+    const whole =
+      number <= GAP || (await readIndex(generationPath(workloadDir, number), workload, number).catch(() => undefined)) !== undefined;
+    (whole ? certain : claimed).push(number);
+  }
   for (const name of await listDirectory(generationsPath(workloadDir))) {
-    if (!name.startsWith('.building-') && !name.startsWith('.pruned-')) continue;
-    await rm(join(generationsPath(workloadDir), name), { recursive: true, force: true });
+    if (name.startsWith('.building-') || name.startsWith('.pruned-')) await removeTree(join(generationsPath(workloadDir), name));
   }
-  for (const name of ['proven', 'previous'] as const) {
-    const pointer = await readPointer(workloadDir, name);
-    if (typeof pointer === 'object') numbers.push(pointer.generation);
-  }
+  const proven = await readProven(workloadDir);
+  if (typeof proven === 'object') claimed.push(proven.proven.generation, proven.previous?.generation ?? 0);
+  const previous = await readPrevious(workloadDir);
+  if (typeof previous === 'object') claimed.push(previous.generation);
   const newest = await readNewest(workloadDir);
-  if (typeof newest === 'object') numbers.push(newest.highest);
+  if (typeof newest === 'object') claimed.push(newest.highest);
   const quarantined = `${workloadFileName(workload)}.`;
   for (const name of await listDirectory(quarantinePath(root))) {
     const number = name.startsWith(quarantined) ? /^([0-9]+)\.[0-9]+$/.exec(name.slice(quarantined.length))?.[1] : undefined;
-    if (number !== undefined) numbers.push(Number(number));
+    if (number !== undefined) claimed.push(Number(number));
   }
-  return Math.max(...numbers) + 1;
+  try {
+    return numberAfter(certain, claimed);
+  } catch (error) {
+    throw new Error(`${generationsPath(workloadDir)}: ${error instanceof Error ? error.message : ''}; move what is there away`, {
+      cause: error,
+    });
+  }
 }
 
 type File = Copy['files'][number];
@@ -140,32 +163,37 @@ function describe(
 }
 
 /** Everything is on disk before the rename that commits it, and that is on disk when this returns. One fsync for each file and each directory. */
-async function build(root: string, workloadDir: string, { generation, directories, files }: Described): Promise<void> {
+async function build(
+  root: string,
+  workloadDir: string,
+  { generation, directories, files }: Described,
+  confirm: Confirm | undefined,
+): Promise<void> {
   await expectSpace(root, {
     files: files.map(({ bytes }) => bytes.length),
     directories: directories.length + 1,
   });
-  const building = buildingPath(workloadDir, generation);
+  const building = buildingPath(workloadDir, generation, `${process.pid}-${randomBytes(6).toString('hex')}`);
   const final = generationPath(workloadDir, generation);
   let committed = false;
   try {
-    await mkdir(building, { mode: 0o700 });
-    for (const entry of directories) await mkdir(join(building, entry.path), { mode: 0o700 });
-    await runAll(
-      WIDTH,
-      files.map((file) => () => createDurable(join(building, file.path), file.bytes, file.mode, file)),
-    );
-    await runAll(WIDTH, [
-      ...directories.toReversed().map((entry) => () => finishDirectory(join(building, entry.path), entry)),
-      () => syncDirectory(building),
-    ]);
-    await rename(building, final);
+    await inLane('background', async () => {
+      await mkdir(building, { mode: 0o700 });
+      for (const entry of directories) await mkdir(join(building, entry.path), { mode: 0o700 });
+    });
+    for (const file of files) await createDurable(join(building, file.path), file.bytes, file.mode, file);
+    for (const entry of directories.toReversed()) await inLane('background', () => finishDirectory(join(building, entry.path), entry));
+    await syncDirectory(building);
+    await inLane('background', async () => {
+      await confirm?.();
+      await rename(building, final);
+    });
     committed = true;
     await syncDirectory(generationsPath(workloadDir));
   } catch (error) {
     // A rename that may not be on disk must not look like a save that is: the next attempt makes a new directory.
     if (committed) await rename(final, building).catch(() => undefined);
-    await rm(building, { recursive: true, force: true }).catch(() => undefined);
+    await removeTree(building).catch(() => undefined);
     throw error;
   }
 }
@@ -182,56 +210,9 @@ async function finishDirectory(path: string, entry: { mode: number; uid: number;
   }
 }
 
-/**
- * Points `newest` or `proven` at a generation. A new proven one makes the old proven one `previous`, unless that is to stay what it is.
- * `indexSha256` is that of the index as it was verified.
- */
-export async function pointAt(
-  root: string,
-  workload: Workload,
-  name: 'newest' | 'proven',
-  generation: GenerationNumber,
-  indexSha256: string,
-  before: 'setPrevious' | 'keepPrevious' = 'setPrevious',
-): Promise<void> {
-  const workloadDir = workloadPath(root, workload);
-  if (name === 'newest') {
-    const highest = Math.max(generation, ...(await generationNumbers(workloadDir)));
-    await replacePointer(root, workload, 'newest', encodeNewestPointer({ generation, indexSha256, highest }));
-    return;
-  }
-  const old = await readPointer(workloadDir, 'proven');
-  // In this order: a cut in between leaves the proven one where it is, only named twice.
-  if (before === 'setPrevious' && typeof old === 'object' && old.generation !== generation && (await leadsSomewhere(workloadDir, old)))
-    await replacePointer(root, workload, 'previous', encodePointer(old));
-  await replacePointer(root, workload, 'proven', encodePointer({ generation, indexSha256 }));
-}
-
-/** A damaged pointer must not become another one. */
-async function leadsSomewhere(workloadDir: string, { generation, indexSha256 }: Pointer): Promise<boolean> {
-  const found = await readIndexSha256(generationPath(workloadDir, generation)).catch((error: unknown) => {
-    if (error instanceof DamagedError) return undefined;
-    throw error;
-  });
-  return found === indexSha256;
-}
-
-async function replacePointer(root: string, workload: Workload, name: 'proven' | 'previous' | 'newest', text: string): Promise<void> {
-  const path = pointerPath(workloadPath(root, workload), name);
-  await replace(root, path, text);
-}
-
-async function replace(root: string, path: string, text: string): Promise<void> {
-  try {
-    await clear(root, path, 'file');
-    await replaceDurable(path, Buffer.from(text));
-  } catch (error) {
-    throw asStoreError(error, root);
-  }
-}
-
+/** Ends an outage, and so does not wait for a save that is under way. */
 export async function recordActivation(root: string, workload: Workload, activation: number): Promise<void> {
-  await replace(root, activationsPath(workloadPath(root, workload)), encodeCounter(activation));
+  await replace(root, activationsPath(workloadPath(root, workload)), encodeCounter(activation), { lane: 'urgent' });
 }
 
 export async function settleBoot(root: string, bootId: string): Promise<void> {
@@ -242,14 +223,18 @@ export async function settleBoot(root: string, bootId: string): Promise<void> {
  * Deletes generations. Each is out of sight, durably, before its first file goes, so that no reader ever meets half of one.
  * A generation that is not there any more is no error.
  */
-export async function pruneGenerations(root: string, workload: Workload, generations: readonly GenerationNumber[]): Promise<void> {
+export async function pruneGenerations(
+  root: string,
+  workload: Workload,
+  generations: readonly GenerationNumber[],
+  confirm?: Confirm,
+): Promise<void> {
   const workloadDir = workloadPath(root, workload);
   const there = new Set(await generationNumbers(workloadDir));
   const doomed = generations.filter((number) => there.has(number));
   for (const number of doomed) {
-    await rm(prunedPath(workloadDir, number), { recursive: true, force: true });
-    await rename(generationPath(workloadDir, number), prunedPath(workloadDir, number));
+    await removeTree(prunedPath(workloadDir, number));
+    await renameDurable(generationPath(workloadDir, number), prunedPath(workloadDir, number), confirm);
   }
-  if (doomed.length > 0) await syncDirectory(generationsPath(workloadDir));
-  for (const number of doomed) await rm(prunedPath(workloadDir, number), { recursive: true, force: true });
+  for (const number of doomed) await removeTree(prunedPath(workloadDir, number));
 }
