@@ -46,6 +46,15 @@ const SAME_EVENT: Millis = 600_000;
 const REPEAT: Millis = 10_000;
 const REMEMBERED = 400;
 
+const WHAT = { event: 'an event', condition: 'the condition of the node' } as const;
+
+interface Retry {
+  readonly failures: number;
+  readonly notBefore: Millis;
+}
+
+const NO_FAILURES: Retry = { failures: 0, notBefore: 0 };
+
 interface Sent {
   readonly event: PendingEvent;
   readonly since: Millis;
@@ -56,23 +65,23 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
   const sent = new Map<string, Sent>();
   let condition: SentCondition | undefined;
   let going: Promise<void> | undefined;
-  let failures = 0;
-  let notBefore: Millis = 0;
+  // Apart from each other: an identity that may not write Events may still write the condition.
+  const retries = { event: NO_FAILURES, condition: NO_FAILURES };
   const said = new Set<string>();
 
   const options = (): RequestOptions => ({ signal, headTimeoutMs: DEADLINE, bodyTimeoutMs: DEADLINE });
 
-  /** True when the API server took it. After any other answer nothing more is tried for a while. */
-  function settled(answer: Answer<unknown>, what: string): boolean {
+  /** True when the API server took it. After any other answer nothing more of that sort is tried for a while. */
+  function settled(answer: Answer<unknown>, what: keyof typeof retries): boolean {
     if (answer.kind === 'ok') {
-      failures = 0;
+      retries[what] = NO_FAILURES;
       return true;
     }
-    failures += 1;
-    notBefore = clock() + Math.min(RETRY_FIRST * 2 ** (failures - 1), RETRY_MAX);
+    const failures = retries[what].failures + 1;
+    retries[what] = { failures, notBefore: clock() + Math.min(RETRY_FIRST * 2 ** (failures - 1), RETRY_MAX) };
     // Each sort once: an identity without the right would say it for ever.
     const sort = `${what} ${answer.kind === 'unreachable' ? answer.cause : answer.status}`;
-    if (!said.has(sort) && !signal.aborted) log.warn({ detail: answer.detail }, `${what} could not be written`);
+    if (!said.has(sort) && !signal.aborted) log.warn({ detail: answer.detail }, `${WHAT[what]} could not be written`);
     said.add(sort);
     return false;
   }
@@ -96,7 +105,7 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
     // Refused for what it says (a namespace that is gone, say): it will never be taken.
     const hopeless = answer.kind === 'status';
     if (hopeless) log.warn({ detail: answer.detail, reason: event.reason }, 'the API server does not take an event: it is dropped');
-    else if (!settled(answer, 'an event')) return false;
+    else if (!settled(answer, 'event')) return false;
     sent.delete(key);
     if (!hopeless) sent.set(key, { event, since, at: clock() });
     for (const oldest of sent.keys()) {
@@ -112,12 +121,12 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
     if (condition === undefined) {
       // An earlier daemon's: the time of the transition is kept.
       const answer = await readCondition(client, nodeName, options());
-      if (answer.kind !== 'ok') return void settled(answer, 'the condition of the node');
+      if (answer.kind !== 'ok') return void settled(answer, 'condition');
       before = answer.body;
     }
     const transition = before?.status === next.status ? before.lastTransitionTime : now;
     const answer = await writeCondition(client, nodeName, next, { heartbeat: now, transition }, options());
-    if (settled(answer, 'the condition of the node')) condition = { ...next, at: clock(), lastTransitionTime: transition };
+    if (settled(answer, 'condition')) condition = { ...next, at: clock(), lastTransitionTime: transition };
   }
 
   async function round(events: readonly PendingEvent[], next: NodeCondition, { onDelivered, onIdle }: Delivered): Promise<void> {
@@ -127,18 +136,22 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
       onDelivered(event);
       delivered += 1;
     }
-    if (!signal.aborted && clock() >= notBefore && isDue(condition, next, clock())) await sendCondition(next);
+    if (!signal.aborted && isConditionDue(next)) await sendCondition(next);
     if (delivered > 0) onIdle();
+  }
+
+  const isConditionDue = (next: NodeCondition) => clock() >= retries.condition.notBefore && isDue(condition, next, clock());
+
+  function isEventDue(event: PendingEvent): boolean {
+    const known = sent.get(eventKey(event));
+    return clock() >= retries.event.notBefore && (known === undefined || clock() >= known.at + REPEAT);
   }
 
   return {
     deliver(pending, next, on) {
-      if (going !== undefined || signal.aborted || clock() < notBefore) return;
-      const due = pending.filter((event) => {
-        const known = sent.get(eventKey(event));
-        return known === undefined || clock() >= known.at + REPEAT;
-      });
-      if (due.length === 0 && !isDue(condition, next, clock())) return;
+      if (going !== undefined || signal.aborted) return;
+      const due = pending.filter(isEventDue);
+      if (due.length === 0 && !isConditionDue(next)) return;
       going = round(due, next, on).finally(() => {
         going = undefined;
       });
