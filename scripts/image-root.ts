@@ -36,4 +36,7 @@ writeFileSync(
   cycloneDx({ version: await readVersion(), epoch: sourceDateEpoch(), node: process.versions.node, packages, debian }),
 );
 writeFileSync(at('/usr/share/pod-checkpointer/third-party-licenses.txt'), licenseTexts(packages));
+// Where Node's own distribution has it; its npm package leaves it out.
+const nodeLicense = join(dirname(process.execPath), '../LICENSE');
+if (existsSync(nodeLicense)) copyFileSync(nodeLicense, at('/usr/share/pod-checkpointer/node-license.txt'));
 copyFileSync('LICENSE', at('/usr/share/pod-checkpointer/LICENSE'));

@@ -31,7 +31,7 @@ const work = mkdtempSync(join(tmpdir(), 'image-'));
 try {
   const reference = `${values.name}:${version}`;
   const layout = join(work, 'layout');
-  const builder = values['machine-base'] ? machineBase() : values.builder;
+  const builder = values['machine-base'] ? await machineBase() : values.builder;
   buildah('build', '--isolation=chroot', '--identity-label=false', `--timestamp=${epoch}`, '--tag=built', ...buildArguments(builder), '.');
   buildah('push', '--quiet', 'built', `oci:${layout}:${version}`);
   const archive = archiveOf(layout, reference);
@@ -58,9 +58,9 @@ function buildArguments(builder: string | undefined): string[] {
 }
 
 /** Its name among buildah's images. */
-function machineBase(): string {
+async function machineBase(): Promise<string> {
   const root = join(work, 'machine');
-  fillMachineBase(root, process.env['BUSYBOX'] ?? '/bin/busybox');
+  await fillMachineBase(root, process.env['BUSYBOX'] ?? '/bin/busybox');
   const container = buildah('from', 'scratch');
   buildah('config', '--env=PATH=/usr/local/bin:/usr/bin:/bin', container);
   buildah('copy', '--quiet', container, root, '/');

@@ -1,10 +1,11 @@
 // A base image for the Dockerfile made of this machine's own Node, libraries and node_modules, where no registry of images can be reached.
-import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, symlinkSync } from 'node:fs';
+import { copyFileSync, cpSync, existsSync, mkdirSync, readdirSync, realpathSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { librariesOf } from './libraries.ts';
+import { packageDirectories } from './sbom.ts';
 
 /** Fills a directory with the base's files. Throws where the machine lacks one of them; needs busybox-static for a shell. */
-export function fillMachineBase(root: string, busybox: string): void {
+export async function fillMachineBase(root: string, busybox: string): Promise<void> {
   const at = (path: string): string => {
     const place = join(root, path);
     mkdirSync(dirname(place), { recursive: true });
@@ -26,20 +27,15 @@ export function fillMachineBase(root: string, busybox: string): void {
       if (/^(libc6|libgcc-s1|libstdc\+\+6|util-linux)(:[a-z0-9]+)?\.list$/.test(name))
         copyFileSync(join('/var/lib/dpkg/info', name), at(`/var/lib/dpkg/info/${name}`));
   }
-  for (const directory of neededPackages())
-    cpSync(realpathSync(directory), at(`/src/${directory}`), { recursive: true, verbatimSymlinks: true });
+  for (const directory of await neededPackages()) {
+    // Packages may be linked in from elsewhere; below node_modules they have their place.
+    const place = `/src/${directory.slice(directory.indexOf('node_modules/'))}`;
+    cpSync(realpathSync(directory), at(place), { recursive: true, verbatimSymlinks: true });
+  }
 }
 
-/** What the build takes: the packages that may be bundled, esbuild with its program, postject. */
-function neededPackages(): string[] {
-  const { packages } = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
-    readonly packages: Readonly<Record<string, { readonly dev?: boolean }>>;
-  };
-  const tools = ['node_modules/esbuild', `node_modules/@esbuild/linux-${process.arch}`, 'node_modules/postject'];
-  return Object.entries(packages)
-    .filter(
-      ([path, { dev }]) => path.startsWith('node_modules/') && !path.includes('/node_modules/') && (dev !== true || tools.includes(path)),
-    )
-    .map(([path]) => path)
-    .filter((path) => existsSync(path));
+/** What the build takes: the packages that esbuild reads, esbuild with its program, postject. */
+async function neededPackages(): Promise<string[]> {
+  const { read } = await packageDirectories();
+  return [...read, 'node_modules/esbuild', `node_modules/@esbuild/linux-${process.arch}`, 'node_modules/postject'];
 }

@@ -24,18 +24,26 @@ export interface DebianPackage {
   readonly architecture: string;
 }
 
-/** The packages whose code is in the bundle, sorted by name. */
-export async function bundledPackages(): Promise<BundledPackage[]> {
+/** Directories of the packages that esbuild reads for the bundle, and of those whose code is in it. */
+export async function packageDirectories(): Promise<{ readonly read: string[]; readonly bundled: string[] }> {
   const { metafile } = await build({ ...bundleOptions('0'), entryPoints: ['src/cli.ts'], format: 'cjs', write: false, metafile: true });
+  const directories = (files: readonly string[]): string[] => [
+    ...new Set(files.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? [])),
+  ];
   const contributed = Object.values(metafile.outputs).flatMap(({ inputs }) =>
     Object.entries(inputs).flatMap(([file, { bytesInOutput }]) => (bytesInOutput > 0 ? [file] : [])),
   );
-  const directories = new Set(contributed.flatMap((file) => /^.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(file)?.[0] ?? []));
+  return { read: directories(Object.keys(metafile.inputs)), bundled: directories(contributed) };
+}
+
+/** The packages whose code is in the bundle, sorted by name. */
+export async function bundledPackages(): Promise<BundledPackage[]> {
+  const { bundled } = await packageDirectories();
   const lock = JSON.parse(await readFile('package-lock.json', 'utf8')) as {
     readonly packages: Readonly<Record<string, { readonly integrity?: string }>>;
   };
   const packages = await Promise.all(
-    [...directories].map(async (directory): Promise<BundledPackage> => {
+    bundled.map(async (directory): Promise<BundledPackage> => {
       const { name, version, license } = JSON.parse(await readFile(join(directory, 'package.json'), 'utf8')) as Record<string, string>;
       const file = (await readdir(directory)).find((entry) => /^(license|licence|copying)/i.test(entry));
       // A package may be linked in from elsewhere; the lock file knows it by its place below node_modules.
