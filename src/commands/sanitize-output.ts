@@ -1,9 +1,9 @@
 /** How `sanitize` prints what it found. The contents of Secrets are not printed: of files their path, mode, owner, size and SHA-256. */
 import { createHash } from 'node:crypto';
-import { CORE_SCHEMA, dump } from 'js-yaml';
+import { dump } from 'js-yaml';
 import { canonical } from '../checkpoint/copy/canonical.ts';
 import type { Change } from '../checkpoint/copy/rendering.ts';
-import type { Copy } from '../checkpoint/copy-types.ts';
+import type { Copy, Warning } from '../checkpoint/copy-types.ts';
 import type { CopyOutcome } from '../checkpoint/model.ts';
 
 export interface Sanitized {
@@ -13,42 +13,54 @@ export interface Sanitized {
   readonly outcome: CopyOutcome;
   /** Empty unless asked for. */
   readonly changes: readonly Change[];
+  readonly warnings: readonly Warning[];
 }
 
 /** One document for each pod: the static pod as it would be stored, with what belongs to it in comments; a pod without a copy is comments alone. */
 export function asYaml(results: readonly Sanitized[]): string {
   return results
-    .flatMap((result) => ['---', ...bodyOf(result)])
+    .flatMap((result) => ['---', ...commentsOf(result).map((line) => `# ${oneLine(line)}`), ...manifestOf(result)])
     .map((line) => `${line}\n`)
     .join('');
 }
 
-function bodyOf({ title, marked, outcome, changes }: Sanitized): string[] {
-  const head = `# ${title}: ${summary(outcome)}${marked ? '' : ' (not marked: no copy is made while it is not)'}`;
+/** What names hold need not be names: a line break would end the comment. */
+export function oneLine(text: string): string {
+  return text.replaceAll(/[\p{Cc}\u2028\u2029\ufeff]/gu, (c) => `\\u${(c.codePointAt(0) ?? 0).toString(16).padStart(4, '0')}`);
+}
+
+/** Quoted so that readers of YAML 1.1, as the kubelet is, and of 1.2 find the same. */
+function manifestOf({ outcome }: Sanitized): string[] {
+  return outcome.kind === 'copy' ? [dump(canonical(outcome.copy.pod), { lineWidth: -1, noRefs: true }).trimEnd()] : [];
+}
+
+function commentsOf({ title, marked, outcome, changes, warnings }: Sanitized): string[] {
+  const head = `${title}: ${summary(outcome)}${marked ? '' : ' (not marked: no copy is made while it is not)'}`;
   switch (outcome.kind) {
     case 'copy':
       return [
         head,
-        ...changes.map(({ field, rule }) => `#   ${field}: ${rule}`),
-        ...entriesOf(outcome.copy).map((entry) => `# ${describe(entry)}`),
-        dump(canonical(outcome.copy.pod), { lineWidth: -1, noRefs: true, schema: CORE_SCHEMA }).trimEnd(),
+        ...warnings.map(({ code, field, message }) => `  warning: ${code} ${field}: ${message}`),
+        ...changes.map(({ field, rule }) => `  ${field}: ${rule}`),
+        ...entriesOf(outcome.copy).map(describe),
       ];
     case 'refused':
-      return [head, ...outcome.refusals.map(({ code, field, message }) => `#   ${code} ${field}: ${message}`)];
+      return [head, ...outcome.refusals.map(({ code, field, message }) => `  ${code} ${field}: ${message}`)];
     case 'waiting':
-      return [head, ...outcome.objects.map((object) => `#   ${object}`)];
+      return [head, ...outcome.objects.map((object) => `  ${object}`)];
   }
 }
 
 /** One document: `{version: 1, pods: […]}`. */
 export function asJson(results: readonly Sanitized[]): string {
-  const pods = results.map(({ title, marked, outcome, changes }) => ({
+  const pods = results.map(({ title, marked, outcome, changes, warnings }) => ({
     pod: title,
     marked,
     result: outcome.kind,
     ...(outcome.kind === 'copy' && {
       digest: outcome.copy.digest,
       traits: outcome.copy.traits,
+      warnings,
       manifest: canonical(outcome.copy.pod),
       files: entriesOf(outcome.copy),
     }),

@@ -1,10 +1,6 @@
 /** `checkpointer sanitize`: the copies that would be made of pods in files, or the reasons against them. Needs neither a cluster nor a daemon. */
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { text } from 'node:stream/consumers';
-import type { V1ObjectMeta, V1Pod } from '@kubernetes/client-node';
+import type { V1Pod } from '@kubernetes/client-node';
 import { Command } from 'commander';
-import { CORE_SCHEMA, loadAll } from 'js-yaml';
 import { selects } from '../checkpoint/copy/trust-bundles.ts';
 import { explainCopy } from '../checkpoint/copy.ts';
 import type { ApiObject, CopyPolicy, ObjectLookup, ObjectRef, ObjectState, Referred } from '../checkpoint/copy-types.ts';
@@ -13,7 +9,8 @@ import { KUBERNETES_SERVICE, objectKey } from '../checkpoint/references.ts';
 import { isMarked } from '../checkpoint/selection.ts';
 import { InputError } from './input-error.ts';
 import { DEFAULT_CHECKPOINT_DIR, flag, parseKubernetesService } from './options.ts';
-import { asJson, asYaml, type Sanitized } from './sanitize-output.ts';
+import { type Document, readDirectory, readDocuments } from './sanitize-documents.ts';
+import { asJson, asYaml, oneLine, type Sanitized } from './sanitize-output.ts';
 
 interface SanitizeOptions {
   readonly filename: string;
@@ -38,50 +35,58 @@ export function sanitizeCommand(): Command {
     .addHelpText(
       'after',
       `
-Objects may also stand beside the pods. A token is a placeholder: the API server issues it. Exit code 1 where a pod has no copy.
+Objects may also stand beside the pods. A token, and the address of the Service default/kubernetes where it is not among them, is a
+placeholder. Warnings go to standard error. Exit code 1 where a pod has no copy, 2 where a document cannot be used; the others are printed.
 
 Examples:
   checkpointer sanitize -f pod.yaml --objects secrets/ --explain
   kubectl get pods -n kube-system -o yaml | checkpointer sanitize -f - -o json`,
     )
     .action(async (options: SanitizeOptions) => {
-      const results = await sanitize(options);
-      process.stdout.write(options.output === 'json' ? asJson(results) : asYaml(results));
+      const { results, faults } = await sanitize(options);
+      if (results.length > 0) process.stdout.write(options.output === 'json' ? asJson(results) : asYaml(results));
+      for (const { title, outcome, warnings } of results)
+        if (outcome.kind === 'copy')
+          for (const { code, field, message } of warnings)
+            process.stderr.write(`warning: ${oneLine(`${title}: ${code} ${field}: ${message}`)}\n`);
+      // The other pods were printed; what is wrong in the input is the graver failure.
+      if (faults.length > 0) throw new InputError(faults.map(oneLine).join('\nerror: '));
       const without = results.filter(({ outcome }) => outcome.kind !== 'copy').length;
       if (without > 0) throw new Error(`${without} of ${results.length} pods have no copy: the reasons are in the output`);
     });
 }
 
-/** An object as it stands in a file. */
-interface Document {
-  readonly apiVersion?: string;
-  readonly kind?: string;
-  readonly metadata?: V1ObjectMeta;
-  readonly items?: unknown;
+interface Run {
+  readonly results: readonly Sanitized[];
+  /** One line for each document that could not be used. */
+  readonly faults: readonly string[];
 }
 
-async function sanitize({ filename, objects, secretEnv, kubernetesService, explain }: SanitizeOptions): Promise<Sanitized[]> {
-  const documents = parse(await readInput(filename), filename);
-  const beside = objects === undefined ? [] : await readDirectory(objects);
-  const pods = documents.filter(({ kind }) => kind === 'Pod');
-  if (pods.length === 0)
-    throw new InputError(`${filename}: holds no Pod; give a pod as the API server returns it (kubectl get pod -o yaml)`);
-  const lookup = lookupIn([...documents, ...beside]);
+async function sanitize({ filename, objects, secretEnv, kubernetesService, explain }: SanitizeOptions): Promise<Run> {
   const policy: CopyPolicy = {
     secretEnv,
     ...(kubernetesService !== undefined && { kubernetesService: parseKubernetesService(kubernetesService) }),
   };
-  return pods.map((document, i) => {
-    const pod = podOf(document, `${filename}: pod ${i + 1}`);
+  const given = await readDocuments(filename);
+  const beside = objects === undefined ? { documents: [], faults: [] } : await readDirectory(objects);
+  const faults = [...given.faults, ...beside.faults];
+  const pods = given.documents.filter(({ kind }) => kind === 'Pod');
+  if (pods.length === 0 && faults.length === 0)
+    throw new InputError(`${filename}: holds no Pod; give a pod as the API server returns it (kubectl get pod -o yaml)`);
+  const lookup = lookupIn([...given.documents, ...beside.documents]);
+  const results = pods.flatMap((document): Sanitized[] => {
+    const pod = podOf(document);
+    const title = `${pod.metadata?.namespace}/${pod.metadata?.name}`;
     try {
-      const { outcome, changes } = explainCopy(pod, lookup, policy);
-      const title = `${pod.metadata?.namespace}/${pod.metadata?.name}`;
-      return { title, marked: isMarked(pod), outcome: placed(outcome), changes: explain === true ? changes : [] };
+      const { outcome, changes, warnings } = explainCopy(pod, lookup, policy);
+      return [{ title, marked: isMarked(pod), outcome: placed(outcome), changes: explain === true ? changes : [], warnings }];
     } catch (error) {
-      // A list where an object is expected, or the like: what a person wrote, not what an API server returns.
-      throw new InputError(`${filename}: pod ${i + 1} cannot be understood: ${error instanceof Error ? error.message : String(error)}`);
+      // Something of another type, where nobody looked for it: what a person wrote, not what an API server returns.
+      faults.push(`${filename}: Pod ${title} cannot be understood: ${error instanceof Error ? error.message : String(error)}`);
+      return [];
     }
   });
+  return { results, faults };
 }
 
 /** The manifest as it would be stored as the first generation, in the default place. */
@@ -91,45 +96,9 @@ function placed(outcome: Sanitized['outcome']): Sanitized['outcome'] {
   return { kind: 'copy', copy: { ...outcome.copy, pod: materialize(outcome.copy.pod, { generationDir, generation: 1 }) } };
 }
 
-async function readInput(filename: string): Promise<string> {
-  if (filename === '-') return text(process.stdin);
-  return readFile(filename, 'utf8').catch((error: unknown) => {
-    throw new InputError(`-f ${filename}: cannot be read (${codeOf(error)}); expected a file with a pod, or - for standard input`);
-  });
-}
-
-async function readDirectory(directory: string): Promise<Document[]> {
-  const names = await readdir(directory).catch((error: unknown) => {
-    throw new InputError(`--objects ${directory}: cannot be read (${codeOf(error)}); expected a directory of YAML or JSON files`);
-  });
-  const files = names.filter((name) => /\.(ya?ml|json)$/.test(name)).sort();
-  const documents = await Promise.all(files.map(async (name) => parse(await readInput(join(directory, name)), join(directory, name))));
-  return documents.flat();
-}
-
-/** All documents of a file; those of a List each by itself. */
-function parse(content: string, name: string): Document[] {
-  let documents: unknown[];
-  try {
-    documents = loadAll(content, { filename: name, schema: CORE_SCHEMA });
-  } catch (error) {
-    const why = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error);
-    throw new InputError(`${name}: is neither YAML nor JSON: ${why}`);
-  }
-  return documents.flatMap((document): Document[] => {
-    if (document === null || document === undefined) return [];
-    if (typeof document !== 'object' || Array.isArray(document))
-      throw new InputError(`${name}: a document in it is not an object; expected a pod`);
-    const { items } = document as Document;
-    return Array.isArray(items) ? (items.filter((item) => typeof item === 'object' && item !== null) as Document[]) : [document];
-  });
-}
-
 /** With what a file may leave out and an API server never does. */
-function podOf(document: Document, name: string): V1Pod {
+function podOf(document: Document): V1Pod {
   const metadata = document.metadata ?? {};
-  if (typeof metadata.name !== 'string' || metadata.name === '')
-    throw new InputError(`${name}: has no metadata.name; expected a pod as the API server returns it`);
   return { ...document, metadata: { ...metadata, namespace: metadata.namespace ?? 'default', uid: metadata.uid ?? 'no-uid' } } as V1Pod;
 }
 
@@ -177,7 +146,3 @@ const PLACEHOLDER: Referred['Token'] = {
 const SERVICE: Referred['Service'] = {
   spec: { clusterIP: '(address of the Service default/kubernetes)', ports: [{ name: 'https', port: 443 }] },
 };
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error ? String(error.code) : String(error);
-}
