@@ -47,14 +47,14 @@ export function inspectCommand(): Command {
     .addHelpText(
       'after',
       `
-Nothing is changed, and no lock file is opened: it may be run at any time, as root on the node or in the checkpointer's container.
+Nothing is changed, and no lock file is opened: it may be run at any time, as root on the node or in the container.
 
 Exit codes: 0 everything recovers; 3 something does not, or there is a warning; 1 it failed; 2 bad input.
 
 Examples:
   checkpointer inspect
   checkpointer inspect kube-apiserver
-  checkpointer inspect -o json | jq -r '.workloads[] | select(.powerCut.verdict != "recovers") | .workload'`,
+  checkpointer inspect -o json | jq '.workloads[] | select(.powerCut.verdict != "recovers")'`,
     )
     .action(inspect);
 }

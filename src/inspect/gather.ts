@@ -18,7 +18,7 @@ import { imagesOf } from './foresight/images.ts';
 import { findHostRoot, hostPathState } from './host-root.ts';
 import { readKubelet } from './read-kubelet.ts';
 import { readRuntime } from './read-runtime.ts';
-import { readGenerations } from './read-store.ts';
+import { type ReadStore, readGenerations } from './read-store.ts';
 import { readUnit } from './read-units.ts';
 
 export interface GatherOptions {
@@ -48,7 +48,7 @@ export async function gather(options: GatherOptions, thoroughly: (key: WorkloadK
   const hostRoot = options.hostRoot ?? (await findHostRoot());
   const there = await isDirectory(checkpointDir);
   const reading = readDisk(options, there);
-  const deep = reading.then(({ disk }) => readGenerations(checkpointDir, disk, thoroughly));
+  const deep = reading.then(({ disk }) => (there ? readGenerations(checkpointDir, disk, thoroughly) : NOTHING));
   const pods = deep.then(({ generations }) =>
     [...generations.values()].flatMap((one) => [...one.values()].flatMap(({ pod }) => pod ?? [])),
   );
@@ -91,7 +91,7 @@ export async function gather(options: GatherOptions, thoroughly: (key: WorkloadK
     runtime,
     disk,
     manifestDirectory,
-    store: there ? store : { state: 'missing' },
+    store,
     status,
     units: { boot, host },
     kubelet,
@@ -119,6 +119,7 @@ async function readDisk(
   }
 }
 
+const NOTHING: ReadStore = { generations: new Map(), store: { state: 'missing' } };
 const EMPTY: DiskSnapshot = { state: 'ok', store: { settledBootId: undefined, workloads: new Map(), retired: [] }, manifests: [] };
 
 async function isDirectory(path: string): Promise<boolean> {

@@ -1,6 +1,7 @@
 /** What runs and which images are there, asked of the container runtime once, within a deadline. A question that is not answered is `unknown`. */
 import type { Connection } from '../sources/cri/client.ts';
 import type { Container } from '../sources/cri/generated/runtime.ts';
+import { each } from './each.ts';
 import type { ImageState, RuntimeFacts } from './facts.ts';
 
 /** Calls under way at once. */
@@ -23,7 +24,7 @@ export async function readRuntime(endpoint: string, timeoutMs: number, images: P
       open.call(RuntimeServiceService.listPodSandbox, {}, remaining()),
       open.call(RuntimeServiceService.listContainers, {}, remaining()),
     ]);
-    const details = await each(containers, async ({ id }: Container) => {
+    const details = await each(containers, CALLS, async ({ id }: Container) => {
       // A container that was removed since the list has no status, and no place in the answer.
       const { status } = await open
         .call(RuntimeServiceService.containerStatus, { containerId: id, verbose: false }, remaining())
@@ -46,7 +47,7 @@ export async function readRuntime(endpoint: string, timeoutMs: number, images: P
 
 async function readImages(connection: Connection, names: readonly string[], remaining: () => number): Promise<Map<string, ImageState>> {
   const { ImageServiceService } = await import('../sources/cri/generated/runtime.ts');
-  const states = await each(names, async (image): Promise<[string, ImageState]> => {
+  const states = await each(names, CALLS, async (image): Promise<[string, ImageState]> => {
     try {
       const answer = await connection.call(
         ImageServiceService.imageStatus,
@@ -59,14 +60,4 @@ async function readImages(connection: Connection, names: readonly string[], rema
     }
   });
   return new Map(states);
-}
-
-async function each<T, R>(items: readonly T[], ask: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = [];
-  const next = items.values();
-  const worker = async (): Promise<void> => {
-    for (const item of next) results.push(await ask(item));
-  };
-  await Promise.all(Array.from({ length: Math.min(CALLS, items.length) }, worker));
-  return results;
 }

@@ -2,18 +2,15 @@
 import { readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
-import { DamagedError } from '../checkpoint/store/errors.ts';
-import { FILE_LIMIT } from '../checkpoint/store/format.ts';
-import { loadGenerationAt } from '../checkpoint/store/load.ts';
-import { generationPath, quarantinePath, retiredPath, workloadPath } from '../checkpoint/store/paths.ts';
-import type { Workload, WorkloadKey } from '../checkpoint/workload.ts';
-import { isErrno, readRegular } from '../platform/durable.ts';
+import { quarantinePath, retiredPath, workloadPath } from '../checkpoint/store/paths.ts';
+import type { WorkloadKey } from '../checkpoint/workload.ts';
 import type { DiskSnapshot } from '../sources/disk.ts';
-import { type Expiry, endsIn } from './expiry.ts';
+import { each } from './each.ts';
 import type { GenerationFacts, StoreFacts } from './facts.ts';
+import { readGeneration } from './read-generation.ts';
 
-/** A certificate chain with its key is a few KiB. */
-const EXPIRY_LIMIT = 256 * 1024;
+/** Generations that are looked at side by side: a damaged one has a file open. */
+const AT_ONCE = 16;
 
 export interface ReadStore {
   readonly generations: ReadonlyMap<WorkloadKey, ReadonlyMap<GenerationNumber, GenerationFacts>>;
@@ -24,19 +21,25 @@ export interface ReadStore {
 export async function readGenerations(root: string, disk: DiskSnapshot, everyEnd: (key: WorkloadKey) => boolean): Promise<ReadStore> {
   if (disk.state === 'unknown') return { generations: new Map(), store: { state: 'unknown', detail: disk.detail } };
   const { workloads, retired } = disk.store;
-  const read = await Promise.all(
-    [...workloads].map(async ([key, { workload, stored }]) => {
-      const active = disk.manifests.filter((manifest) => manifest.workload === key).map(({ generation }) => generation);
-      const wanted = new Set([stored.proven, stored.newest, ...active]);
-      const looked = (number: GenerationNumber) => everyEnd(key) || wanted.has(number);
-      return [key, await readWorkload(workloadPath(root, workload), workload, stored, looked)] as const;
-    }),
+  const inUse = [...workloads].flatMap(([key, { workload, stored }]) => {
+    const active = disk.manifests.filter((manifest) => manifest.workload === key).map(({ generation }) => generation);
+    const wanted = new Set([stored.proven, stored.newest, ...active]);
+    const directory = workloadPath(root, workload);
+    return numbersOf(stored).map((number) => ({ key, directory, workload, number, looked: everyEnd(key) || wanted.has(number) }));
+  });
+  const old = retired.flatMap(({ entry, workload, stored }) =>
+    numbersOf(stored).map((number) => ({ directory: join(retiredPath(root), entry), workload, number, looked: false })),
   );
-  const generations = new Map(read);
-  const old = await Promise.all(
-    retired.map(({ entry, workload, stored }) => readWorkload(join(retiredPath(root), entry), workload, stored, () => false)),
+  const read = await each(inUse, AT_ONCE, async (place) => ({ key: place.key, facts: await readGeneration(place) }));
+  const generations = new Map(
+    [...Map.groupBy(read, ({ key }) => key)].map(([key, of]) => [
+      key,
+      new Map(of.flatMap(({ facts }) => (facts === undefined ? [] : [[facts.number, facts] as const]))),
+    ]),
   );
-  const all = [...generations.values(), ...old].flatMap((one) => [...one.values()]);
+  const all = [...read.map(({ facts }) => facts), ...(await each(old, AT_ONCE, readGeneration))].filter((facts) => facts !== undefined);
+  const space = await statfs(root).catch((error: unknown) => error as Error);
+  if (space instanceof Error) return { generations, store: { state: 'unknown', detail: space.message } };
   const newest = [...workloads].flatMap(([key, { stored }]) => generations.get(key)?.get(stored.newest ?? 0) ?? []);
   return {
     generations,
@@ -48,61 +51,14 @@ export async function readGenerations(root: string, disk: DiskSnapshot, everyEnd
         files: newest.flatMap(({ files }) => files.map(({ size }) => size)),
         directories: newest.reduce((sum, { directories }) => sum + directories, 0),
       },
-      space: await statfs(root),
+      space,
       quarantined: await quarantined(root),
     },
   };
 }
 
-async function readWorkload(directory: string, workload: Workload, stored: StoredWorkload, looked: (number: GenerationNumber) => boolean) {
-  const numbers = [...stored.generations.keys(), ...stored.damaged.keys()].sort((a, b) => a - b);
-  const read = await Promise.all(
-    numbers.map(
-      async (number) => [number, await readGeneration(generationPath(directory, number), workload, number, looked(number))] as const,
-    ),
-  );
-  return new Map(read.flatMap(([number, facts]) => (facts === undefined ? [] : [[number, facts] as const])));
-}
-
-/** Undefined for one that was deleted while it was read. */
-async function readGeneration(
-  directory: string,
-  workload: Workload,
-  number: GenerationNumber,
-  looked: boolean,
-): Promise<GenerationFacts | undefined> {
-  try {
-    const { index, pod } = await loadGenerationAt(directory, workload, number);
-    const tokens = index.instance?.tokens ?? [];
-    return {
-      number,
-      createdAt: index.createdAt,
-      files: index.files,
-      bytes: index.files.reduce((sum, { size }) => sum + size, 0),
-      directories: index.directories.length + 1,
-      tokens,
-      damage: undefined,
-      pod,
-      ends: looked ? await readEnds(directory, index.files) : [],
-    };
-  } catch (error) {
-    if (!(error instanceof DamagedError)) throw error;
-    if ((await readdir(directory).catch((gone: unknown) => isErrno(gone, 'ENOENT'))) === true) return undefined;
-    const nothing = { files: [], bytes: 0, directories: 0, tokens: [], pod: undefined, ends: [] };
-    return { number, createdAt: '', damage: error.message, ...nothing };
-  }
-}
-
-async function readEnds(directory: string, files: GenerationFacts['files']): Promise<Expiry[]> {
-  const mounted = files.filter(({ path, size }) => path.startsWith('files/') && size < EXPIRY_LIMIT);
-  const ends = await Promise.all(
-    mounted.map(async ({ path }) => {
-      const bytes = await readRegular(join(directory, path), FILE_LIMIT).catch(() => undefined);
-      return bytes === undefined ? [] : endsIn(path, bytes);
-    }),
-  );
-  return ends.flat();
-}
+const numbersOf = ({ generations, damaged }: StoredWorkload): GenerationNumber[] =>
+  [...generations.keys(), ...damaged.keys()].sort((a, b) => a - b);
 
 async function quarantined(root: string): Promise<string[]> {
   const names = await readdir(quarantinePath(root)).catch(() => []);
