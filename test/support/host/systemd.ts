@@ -64,6 +64,11 @@ export function writeTargets(units: string, wants: readonly string[]): void {
   );
 }
 
+/** A drop-in by which a unit writes into `<root>/<name>.log`; there is no journal. */
+export function logOf(root: string, name: string): string {
+  return `[Service]\nStandardOutput=append:${root}/${name}.log\nStandardError=append:${root}/${name}.log\n`;
+}
+
 /** `root`: the one directory that can be written to; not below /tmp or /var/tmp, which services have of their own. */
 export async function powerOn(root: string, units: string): Promise<Systemd> {
   const child: ChildProcess = spawn('unshare', [...NAMESPACES, 'sh', '-c', SCRIPT, 'sh', root, units], {
