@@ -31,7 +31,8 @@ function apt(command: string, ...args: readonly string[]): string | undefined {
   const { status, signal, error } = spawnSync('apt-get', [...APT, command, ...args], {
     // Its progress belongs on stderr, as everything that is not the result of a command.
     stdio: ['ignore', 2, 2],
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+    // In runlevel 1 no package starts its service: of prometheus only promtool is wanted.
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' },
     timeout: 300_000,
   });
   if (error !== undefined) return `apt-get ${command}: ${error.message}`;
