@@ -35,9 +35,9 @@ describe.skipIf(skipLoudly('the boot order on a real systemd', missingForSystemd
     second = await testHost(root);
     for (const name of WORKLOADS) await host.save(name);
     await second.save('kube-apiserver');
-    // As the kubelet's own: the directory of the manifests lies in one that is nobody else's.
-    await mkdir(join(host.dir, 'kubernetes'));
-    await rename(host.manifests, join(host.dir, 'kubernetes/manifests'));
+    // As the kubelet's own, beside everything else that the units may write to.
+    await mkdir(join(root, 'kubernetes'));
+    await rename(host.manifests, join(root, 'kubernetes/manifests'));
     kubeletLock = join(host.dir, 'kubelet.lock');
     runtime = new CriServer(join(root, 'cri.sock'));
     await runtime.start();
@@ -100,7 +100,7 @@ describe.skipIf(skipLoudly('the boot order on a real systemd', missingForSystemd
     rmSync(root, { recursive: true, force: true, maxRetries: 5 });
   });
 
-  const manifests = () => join(host.dir, 'kubernetes/manifests');
+  const manifests = () => join(root, 'kubernetes/manifests');
 
   test('every copy is in place before the kubelet reads its directory', async () => {
     const seen = await until(() => readFile(join(root, 'kubelet-saw'), 'utf8'), 20_000);
