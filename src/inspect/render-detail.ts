@@ -19,7 +19,8 @@ export function renderDetail(report: WorkloadReport, detail: WorkloadDetail, now
   return [
     pairs(lines),
     ...report.findings.map(
-      ({ code, level, message, advice }) => `\n  ${colour(level === 'fatal' ? 'bad' : 'doubtful', code)}: ${message}.\n  ${advice}\n`,
+      ({ code, level, message, advice }) =>
+        `\n  ${colour(level === 'fatal' ? 'bad' : 'doubtful', code)}: ${message.replace(/\.?$/, '.')}\n  ${advice}\n`,
     ),
     ...report.powerCut.hints.map((hint) => `\n  ${hint}\n`),
     parentText(detail.parent),

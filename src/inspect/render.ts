@@ -32,6 +32,8 @@ export function renderInspection(report: Inspection, wide: boolean, colour: Colo
   return parts.join('');
 }
 
+const counted = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`;
+
 /** Names and values in two columns. */
 export function pairs(lines: readonly (readonly [string, string])[]): string {
   const width = Math.max(...lines.map(([name]) => name.length));
@@ -78,7 +80,7 @@ function leaderText(
   colour: Colour,
 ): string {
   const who = where === undefined ? undefined : `${where} (pid ${pid}, version ${version})`;
-  const when = since === undefined ? '' : bootId === boot ? `, since ${age(since, now)}` : ', in an earlier boot';
+  const when = since === undefined ? '' : bootId === boot ? `, for ${age(since, now)}` : ', in an earlier boot';
   if (state === 'leads') return who === undefined ? 'leads; who, is not written down' : `${who}${when}`;
   if (state === 'nobody') return `${colour('bad', 'nobody')}${who === undefined ? '' : `; the last one was ${who}${when}`}`;
   return `${who === undefined ? 'unknown' : `unknown; the last one written down is ${who}${when}`} (${detail})`;
@@ -101,7 +103,7 @@ function storeText(store: StoreReport, colour: Colour): string {
   const { generations, damaged, bytes, freeBytes, sizeBytes, quarantined } = store;
   const health = damaged === 0 ? 'whole' : colour('bad', `${damaged} damaged`);
   const kept = quarantined.length === 0 ? '' : `, ${quarantined.length} in quarantine`;
-  return `${store.path}: ${generations} generations, ${size(bytes)}, ${health}${kept}; ${size(freeBytes)} of ${size(sizeBytes)} free`;
+  return `${store.path}: ${counted(generations, 'generation')}, ${size(bytes)}, ${health}${kept}; ${size(freeBytes)} of ${size(sizeBytes)} free`;
 }
 
 const HEAD = ['WORKLOAD', 'REASON', 'FOR', 'PARENT', 'COPY', 'PROVEN', 'NEWEST', 'POWER CUT', 'MESSAGE'];
@@ -161,7 +163,8 @@ function generation(of: GenerationRef | undefined, now: number): string {
 function retiredLines({ retired }: Inspection, now: number): string[] {
   if (retired.length === 0) return [];
   const lines = retired.map(
-    ({ workload, retiredAt, generations }) => `  ${workload}   ${age(retiredAt, now)} ago, ${generations.length} generations kept\n`,
+    ({ workload, retiredAt, generations }) =>
+      `  ${workload}   ${age(retiredAt, now)} ago, ${counted(generations.length, 'generation')} kept\n`,
   );
   return ['\nRetired:\n', ...lines];
 }
@@ -178,7 +181,7 @@ function findingLines({ node, workloads }: Inspection, colour: Colour): string[]
 
 function findingText(about: string, { code, level, message, advice }: Finding, colour: Colour): string {
   const title = `${colour(level === 'fatal' ? 'bad' : 'doubtful', code)}${about === '' ? '' : `   ${about}`}`;
-  return `  ${title}\n      ${message}.\n      ${advice}\n`;
+  return `  ${title}\n      ${message.replace(/\.?$/, '.')}\n      ${advice}\n`;
 }
 
 function hintLines({ workloads }: Inspection): string[] {

@@ -236,8 +236,13 @@ function parentReport({ runtime }: Facts, observed: WorkloadObservation | undefi
   const name = status?.parent ?? newest?.parent.name;
   const named = name === undefined ? {} : { name };
   if (runtime.state === 'unknown') return { state: 'unknown', ...named };
+  // Of a workload that has no copy only its pod's name is known.
+  if (observed === undefined) {
+    const sandbox = runtime.sandboxes.findLast((one) => one.namespace === status?.namespace && one.name === status.parent);
+    return { ...named, ...running(sandbox) };
+  }
   // During a rollout the workload may have two pods here: the one that runs is spoken of.
-  const pods = observed?.parentPods ?? [];
+  const pods = observed.parentPods;
   const pod = pods.find(({ running }) => running > 0) ?? pods[0];
   if (pod === undefined) return { state: 'not running', ...named };
   return { name: pod.name, ...running(runtime.sandboxes.find(({ id }) => id === pod.sandboxId)) };

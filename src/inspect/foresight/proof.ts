@@ -17,6 +17,7 @@ export function proofFindings(stored: StoredWorkload, chosen: number): Finding[]
       ),
     );
   }
+  if (!stored.generations.has(chosen)) return findings;
   if (stored.proven === undefined)
     findings.push(
       warning(
@@ -29,7 +30,7 @@ export function proofFindings(stored: StoredWorkload, chosen: number): Finding[]
     findings.push(
       warning(
         'NewerNotProven',
-        `generation ${stored.newest} is newer than the proven generation ${stored.proven}, which a reboot would get`,
+        `generation ${stored.newest} is newer than generation ${chosen}, which a reboot would get, and not proven`,
         'Wait until its pod has been Ready for --prove-after; if it never is, undo the change.',
       ),
     );
