@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import type { V1Pod } from '@kubernetes/client-node';
 import { afterAll, describe, expect, it } from 'vitest';
+import { warningsOf } from '../../src/checkpoint/copy/warnings.ts';
 import { makeCopy } from '../../src/checkpoint/copy.ts';
 import type { ApiObject, CopyPolicy, ObjectLookup, ObjectState } from '../../src/checkpoint/copy-types.ts';
 import { manifestBytes, materialize, parseActiveManifest } from '../../src/checkpoint/materialize.ts';
@@ -16,7 +17,7 @@ import { SERVICE, SERVICE_ENV } from '../support/marked-pods.ts';
  * control planes as installers deploy them, and what a master needs beside its control plane.
  */
 const CORPUS = new URL('../corpus/', import.meta.url).pathname;
-const FAMILIES = ['kubeadm-1.36', 'bootkube', 'typhoon', 'talos-self-hosted', 'rke2', 'openshift', 'add-ons', 'refused'];
+const FAMILIES = ['kubeadm-1.36', 'bootkube', 'typhoon', 'talos-self-hosted', 'rke2', 'openshift', 'add-ons', 'features', 'refused'];
 
 /** The pods of which there is no copy, and why. Every other one is copied. */
 const REFUSED: Readonly<Record<string, readonly string[]>> = {
@@ -31,7 +32,22 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
   'refused/csi-secrets-consumer': ['CsiVolume spec.volumes[0].csi'],
   'refused/gpu-scheduler': ['ResourceClaim spec.resourceClaims', 'ResourceClaim spec.containers[0].resources.claims'],
   'refused/spiffe-agent': ['UnsupportedProjection spec.volumes[0].projected.sources[0].podCertificate'],
+  'refused/etcd-raw-disk': ['PersistentVolumeClaim spec.volumes[0].persistentVolumeClaim'],
+  'refused/node-cache-by-link': ['ServiceVariable spec.containers[0].args[1]'],
   'refused/scratch-on-claim': ['EphemeralVolume spec.volumes[0].ephemeral'],
+};
+
+/** What the copies are warned of, where it is anything. */
+const WARNED: Readonly<Record<string, readonly string[]>> = {
+  'bootkube/kube-scheduler': ['ImagePullSecrets spec.imagePullSecrets'],
+  'add-ons/calico-typha': ['ImagePullSecrets spec.imagePullSecrets'],
+  'add-ons/etcd-local': ['LocalVolumePath spec.volumes[0].persistentVolumeClaim'],
+  'features/policy-webhook': ['ImagePullSecrets spec.imagePullSecrets'],
+  'features/sandboxed-webhook': [
+    'ImagePullSecrets spec.imagePullSecrets',
+    'RuntimeClass spec.runtimeClassName',
+    'SELinuxLabel spec.securityContext.seLinuxOptions',
+  ],
 };
 
 const TRAITS: Readonly<Record<string, readonly [servesApi: boolean, handBack: string]>> = {
@@ -128,7 +144,28 @@ describe('the corpus', () => {
     expect(objectReferences(active)).toEqual([]);
     const [servesApi, handBack] = TRAITS[name] ?? [outcome.copy.traits.servesApi, outcome.copy.traits.handBack];
     expect(outcome.copy.traits).toEqual({ servesApi, handBack });
+    expect(warningsOf(outcome.copy.pod).map(({ code, field }) => `${code} ${field}`)).toEqual(WARNED[name] ?? []);
     counts.copied += 1;
+  });
+
+  it('tells every container where the API server is, by the operator’s word before the cluster’s, and has no copy where neither says so', () => {
+    for (const { name, family } of ENTRIES.filter((entry) => REFUSED[entry.name] === undefined)) {
+      const pod = read(name) as V1Pod;
+      const denied: ObjectLookup = (ref) => (ref.kind === 'Service' ? { state: 'denied', detail: 'HTTP 403' } : lookupOf(family)(ref));
+      const outcome = makeCopy(pod, denied, POLICY);
+      expect(outcome.kind === 'refused' && new Set(outcome.refusals.map(({ code }) => code)), name).toEqual(
+        new Set(['KubernetesServiceForbidden']),
+      );
+      const told = makeCopy(pod, denied, { ...POLICY, kubernetesService: { host: '127.0.0.1', port: 6443 } });
+      const { initContainers = [], containers = [] } = (told.kind === 'copy' && told.copy.pod.spec) || {};
+      // Cilium's containers say themselves where it is.
+      for (const { env } of [...initContainers, ...containers])
+        expect(
+          env?.map((variable) => variable.name),
+          name,
+        ).toEqual(expect.arrayContaining(SERVICE_ENV.map((variable) => variable.name)));
+      expect(containers, name).not.toEqual([]);
+    }
   });
 
   it('has the same digest after its pods were made anew', () => {

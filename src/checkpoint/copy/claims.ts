@@ -53,7 +53,7 @@ function directoryOf(r: Rendering, { spec }: V1PersistentVolume, name: string, f
       r,
       'PersistentVolumeClaim',
       field,
-      `Its volume "${name}" ${why}. Use a claim bound to a local or hostPath volume, or a hostPath.`,
+      `Its volume "${name}" ${why}. Use a claim bound to a directory of the node (local or hostPath), or a hostPath.`,
     );
     return undefined;
   };
