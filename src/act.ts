@@ -163,7 +163,7 @@ async function verified(workload: Workload, generation: GenerationNumber, effect
     // Moved away by somebody else since it was chosen.
     if (!(await isThere(checkpointDir, workload, generation))) throw new DamagedError(`${name} is not there any more`);
     onDamage?.(workload, generation, error.message);
-    const inUse = (await listManifests(podManifestPath)).some(
+    const inUse = (await listManifests(podManifestPath, [workload])).some(
       (one) => one.workload === workloadKey(workload) && one.generation === generation,
     );
     if (inUse && onDamage !== undefined) throw new DamagedError(`${name} does not verify: ${error.message}`);

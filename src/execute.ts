@@ -25,6 +25,19 @@ const CAN_WAIT: ReadonlySet<ActionKind> = new Set([
   'settleBoot',
 ] as const);
 
+/**
+ * While one of these is still under way, because of a slow disk, what ends an outage for the same workload goes on beside it: none of them touches a
+ * manifest, and none takes away what may be activated (see ACTIVATION_WAIT in act.ts for the lock). Retiring does, and is waited for.
+ */
+const goesBeside = (kind: ActionKind): boolean => kind === 'quarantine' || (CAN_WAIT.has(kind) && kind !== 'retire');
+
+interface Going {
+  /** What it changes: a workload, or the node as a whole. */
+  readonly subject: string;
+  readonly kind: ActionKind;
+  readonly attempt: Promise<boolean>;
+}
+
 interface Failure {
   readonly count: number;
   readonly retryAt: Millis;
@@ -67,8 +80,7 @@ export interface Outcome {
 
 export function createExecutor({ effects, clock, log, onLate, onOutcome }: ExecutorOptions): Executor {
   const failures = new Map<string, Failure>();
-  /** By what they change: a workload, or the node as a whole. */
-  const going = new Map<string, Promise<boolean>>();
+  const going = new Set<Going>();
 
   /** True when it was done. Never rejects. */
   async function attempt(action: Action): Promise<boolean> {
@@ -101,7 +113,9 @@ export function createExecutor({ effects, clock, log, onLate, onOutcome }: Execu
     /** What waits for its own time; what is only blocked behind it waits with it. */
     const waiting: Action[] = [];
     // What follows in the list may rely on what failed: a copy is not removed when the one that replaces it could not be put there.
-    const blocked = new Set<string>(going.keys());
+    const blocked = new Set<string>();
+    const holdsUp = (action: Action, subject: string) =>
+      [...going].some((one) => one.subject === subject && !(goesBeside(one.kind) && !goesBeside(action.kind)));
     // A save that cannot be done does not keep the boot unsettled, and so every later outage a cold boot.
     let unsettled = false;
     const block = (action: Action) => {
@@ -113,20 +127,20 @@ export function createExecutor({ effects, clock, log, onLate, onOutcome }: Execu
     for (const action of actions) {
       if (signal.aborted) break;
       const subject = subjectOf(action);
-      if (subject === NODE ? unsettled : blocked.has(subject)) continue;
+      if (subject === NODE ? unsettled : blocked.has(subject) || holdsUp(action, subject)) continue;
       const before = failures.get(actionKey(action));
       if ((before !== undefined && clock() < before.retryAt) || (CAN_WAIT.has(action.kind) && going.size > 0)) {
         block(action);
         continue;
       }
-      const done = await within(attempt(action), subject);
+      const done = await within(attempt(action), { subject, kind: action.kind });
       if (done === true) progressed = true;
       else block(action);
     }
     return { progressed, ...standing(actions, waiting) };
   }
 
-  async function within(attempt: Promise<boolean>, subject: string): Promise<boolean | 'late'> {
+  async function within(attempt: Promise<boolean>, what: Omit<Going, 'attempt'>): Promise<boolean | 'late'> {
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<'late'>((resolve) => {
       timer = setTimeout(resolve, PATIENCE, 'late');
@@ -134,9 +148,10 @@ export function createExecutor({ effects, clock, log, onLate, onOutcome }: Execu
     const outcome = await Promise.race([attempt, patience]);
     clearTimeout(timer);
     if (outcome === 'late') {
-      going.set(subject, attempt);
+      const late: Going = { ...what, attempt };
+      going.add(late);
       void attempt.then(() => {
-        going.delete(subject);
+        going.delete(late);
         onLate();
       });
     }
@@ -160,7 +175,7 @@ export function createExecutor({ effects, clock, log, onLate, onOutcome }: Execu
   return {
     run,
     async idle() {
-      await Promise.all(going.values());
+      await Promise.all([...going].map(({ attempt }) => attempt));
     },
   };
 }

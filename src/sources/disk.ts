@@ -2,12 +2,15 @@
 import { join } from 'node:path';
 import type { V1Pod } from '@kubernetes/client-node';
 import { activated } from '../checkpoint/materialize.ts';
-import { MANIFEST_LIMIT } from '../checkpoint/store/format.ts';
+import type { GenerationNumber } from '../checkpoint/model.ts';
+import { MANIFEST_LIMIT, MAX_NUMBER } from '../checkpoint/store/format.ts';
 import { generationPath, workloadPath } from '../checkpoint/store/paths.ts';
 import { type IndexCache, readStore, type StoreSnapshot } from '../checkpoint/store/read.ts';
-import { readRegular } from '../platform/durable.ts';
+import type { Workload, WorkloadKey } from '../checkpoint/workload.ts';
+import { kindOf, readRegular } from '../platform/durable.ts';
 import { editsOfFile } from '../recovery/edits.ts';
 import { type FoundManifest, identify, readManifests } from '../recovery/manifests.ts';
+import { damageOfActive, type Verified } from './active-generations.ts';
 
 export type DiskSnapshot =
   | { readonly state: 'ok'; readonly store: StoreSnapshot; readonly manifests: readonly DiskManifest[] }
@@ -20,23 +23,55 @@ export interface DiskManifest extends Omit<FoundManifest, 'bytes'> {
 
 export interface DiskSource {
   read(): Promise<DiskSnapshot>;
+  /** A generation did not verify: from the next look on it counts as damaged, wherever it lies, until it is gone or this process ends. */
+  markDamaged(workload: Workload, generation: GenerationNumber, detail: string): void;
 }
 
 export function createDiskSource(checkpointDir: string, podManifestPath: string): DiskSource {
   const cache: IndexCache = new Map();
   const compared: Compared = new Map();
+  const verified: Verified = new Map();
+  const damage = new Map<string, string>();
+
+  async function look(): Promise<DiskSnapshot> {
+    await forgetGone(damage);
+    const [store, files] = await Promise.all([readStore(checkpointDir, cache, Date.now(), damage), readManifests(podManifestPath)]);
+    const workloads = [...store.workloads.values()].map(({ workload }) => workload);
+    const manifests = identify(files, workloads);
+    const found = await damageOfActive(checkpointDir, store, manifests, cache, verified);
+    for (const [directory, detail] of found) damage.set(directory, detail);
+    if (found.size > 0) return look();
+    return { state: 'ok', store: counted(store, manifests), manifests: await withEdits(checkpointDir, store, manifests, compared) };
+  }
+
   return {
     async read() {
       try {
-        const [store, files] = await Promise.all([readStore(checkpointDir, cache), readManifests(podManifestPath)]);
-        const workloads = [...store.workloads.values()].map(({ workload }) => workload);
-        const manifests = identify(files, workloads);
-        return { state: 'ok', store, manifests: await withEdits(checkpointDir, store, manifests, compared) };
+        return await look();
       } catch (error) {
         return { state: 'unknown', detail: error instanceof Error ? error.message : String(error) };
       }
     },
+    markDamaged(workload, generation, detail) {
+      damage.set(generationPath(workloadPath(checkpointDir, workload), generation), detail);
+    },
   };
+}
+
+/** In quarantine, deleted, or retired and verified anew when it comes back. */
+async function forgetGone(damage: Map<string, string>): Promise<void> {
+  for (const directory of damage.keys()) if ((await kindOf(directory).catch(() => 'other')) === 'absent') damage.delete(directory);
+}
+
+/** An activation whose count did not reach the disk still has its number: the next one must be above it. */
+function counted(store: StoreSnapshot, manifests: readonly FoundManifest[]): StoreSnapshot {
+  const highest = (key: WorkloadKey) =>
+    Math.max(0, ...manifests.filter((one) => one.workload === key && one.activation <= MAX_NUMBER).map(({ activation }) => activation));
+  const workloads = [...store.workloads].map(([key, { workload, stored }]) => {
+    const activations = Math.max(stored.activations, highest(key));
+    return [key, { workload, stored: activations === stored.activations ? stored : { ...stored, activations } }] as const;
+  });
+  return { ...store, workloads: new Map(workloads) };
 }
 
 /** By file: a manifest is compared again only when its bytes are others. */
