@@ -1,8 +1,9 @@
 /** One executor for each kind of action. Thin: what is to be done was decided; here it is done, durably, or it throws. */
 import { join } from 'node:path';
 import { activated } from './checkpoint/materialize.ts';
-import type { Action, ActionKind, GenerationNumber, Millis } from './checkpoint/model.ts';
+import type { Action, ActionKind, Digest, GenerationNumber, Millis } from './checkpoint/model.ts';
 import { DamagedError, storeFailure } from './checkpoint/store/errors.ts';
+import { markFailing } from './checkpoint/store/failing.ts';
 import { loadGeneration } from './checkpoint/store/load.ts';
 import { generationPath, workloadPath } from './checkpoint/store/paths.ts';
 import { discardRetired, quarantineGeneration, retireWorkload, reviveWorkload } from './checkpoint/store/retention.ts';
@@ -17,11 +18,13 @@ export interface Effects {
   readonly checkpointDir: string;
   readonly podManifestPath: string;
   readonly api: Pick<ApiSource, 'confirmAbsence'>;
-  readonly runtime: Pick<RuntimeSource, 'stopContainer' | 'removeContainer'>;
+  readonly runtime: Pick<RuntimeSource, 'stopContainer' | 'stopSandbox' | 'removeContainer'>;
   /** Seconds that a copy's container gets between SIGTERM and SIGKILL when its place is needed. */
   readonly stopGraceSeconds: number;
   /** Wall clock in milliseconds, for names and dates only. */
   readonly wallClock: () => number;
+  /** Gives up the lead and waits for it again. Absent where nobody leads. */
+  readonly stepDown?: (digest: Digest) => void;
   /** Runs a change of the store while nobody else changes it. `held` is left out where nobody else can. */
   readonly transaction: <T>(change: (held?: Pick<Held, 'check'>) => Promise<T>, options?: { readonly waitMs?: number }) => Promise<T>;
   /** Told of a generation that did not verify, whether or not it could be moved away: it must not be chosen again. */
@@ -50,6 +53,12 @@ const EXECUTORS: Executors = {
     await point('proven', action, effects);
   },
   async renew(action, effects) {
+    await point('proven', action, effects, 'keepPrevious');
+  },
+  async markFailing({ workload, digest, detail }, { checkpointDir, wallClock, transaction }) {
+    await transaction(() => markFailing(checkpointDir, workload, digest, detail, wallClock()));
+  },
+  async demote(action, effects) {
     await point('proven', action, effects, 'keepPrevious');
   },
   async quarantine({ workload, generation, detail }, { checkpointDir, wallClock, transaction }) {
@@ -95,6 +104,13 @@ const EXECUTORS: Executors = {
       ...containerIds.map((id) => runtime.stopContainer(id, graceful ? stopGraceSeconds : 0)),
     ]);
   },
+  async stopLeftover({ containerIds, sandboxIds }, { runtime, stopGraceSeconds }) {
+    await Promise.all(containerIds.map((id) => runtime.stopContainer(id, stopGraceSeconds)));
+    await Promise.all(sandboxIds.map((id) => runtime.stopSandbox(id)));
+  },
+  async stepDown({ digest }, { stepDown }) {
+    stepDown?.(digest);
+  },
   async forgetExits({ containerIds }, { runtime }) {
     await Promise.all(containerIds.map((id) => runtime.removeContainer(id)));
   },
@@ -125,7 +141,10 @@ export async function act(action: Action, effects: Effects): Promise<void> {
 export function actionKey(action: Action): string {
   switch (action.kind) {
     case 'settleBoot':
+    case 'stepDown':
       return action.kind;
+    case 'markFailing':
+      return `markFailing ${workloadPath('', action.workload)} ${action.digest}`;
     case 'save':
       return `save ${workloadPath('', action.workload)} ${action.copy.digest}`;
     case 'deactivate':

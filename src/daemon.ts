@@ -3,7 +3,7 @@ import type { Logger } from 'pino';
 import type { Effects } from './act.ts';
 import { type Decision, decide, type Report } from './checkpoint/decide.ts';
 import { EMPTY_MEMORY, type Memory } from './checkpoint/memory.ts';
-import type { Millis, Observation, Policy } from './checkpoint/model.ts';
+import { type Millis, NO_QUESTIONS, type Observation, type Policy, type Questions } from './checkpoint/model.ts';
 import type { Reason } from './checkpoint/verdict.ts';
 import type { WorkloadKey } from './checkpoint/workload.ts';
 import { createExecutor, type Executed, type ExecutorOptions } from './execute.ts';
@@ -12,7 +12,7 @@ import type { Reporter } from './report/reporter.ts';
 export interface Daemon {
   readonly effects: Effects;
   readonly policy: Policy;
-  readonly observe: () => Promise<Observation>;
+  readonly observe: (questions: Questions) => Promise<Observation>;
   /** Monotonic milliseconds. */
   readonly clock: () => Millis;
   readonly wake: Wake;
@@ -62,15 +62,18 @@ export async function runDaemon(daemon: Daemon): Promise<void> {
   const { effects, policy, observe, clock, wake, pace, log, signal, reporter, onOutcome } = daemon;
   const executor = createExecutor({ effects, clock, log, onLate: wake.wake, ...(onOutcome && { onOutcome }) });
   let memory: Memory = EMPTY_MEMORY;
+  let questions = NO_QUESTIONS;
   while (!signal.aborted) {
-    const observation = await observe();
+    const observation = await observe(questions);
     if (signal.aborted) break;
     const decision = decide(memory, observation, policy);
     memory = decision.memory;
+    const asksMore = JSON.stringify(decision.questions) !== JSON.stringify(questions);
+    questions = decision.questions;
     const { progressed, retryAt, refused } = await executor.run(decision.actions, signal);
 
     await reporter.report(observation, withRefusals(decision, refused));
-    if (!progressed) await wake.wait(untilNext(decision, retryAt, clock(), pace), signal);
+    if (!progressed && !asksMore) await wake.wait(untilNext(decision, retryAt, clock(), pace), signal);
   }
   await executor.idle();
   await reporter.idle();

@@ -18,6 +18,8 @@ const CAN_WAIT: ReadonlySet<ActionKind> = new Set([
   'save',
   'repoint',
   'prove',
+  'markFailing',
+  'demote',
   'renew',
   'prune',
   'retire',
@@ -186,7 +188,7 @@ const subjectOf = (action: Action): string => ('workload' in action ? workloadKe
 
 /** What a log line may say of an action: never the copy itself, which holds Secrets. */
 function describe(action: Action): Record<string, unknown> {
-  if (action.kind === 'settleBoot') return {};
+  if (action.kind === 'settleBoot' || action.kind === 'stepDown') return {};
   const { workload, ...rest } = action;
   const { copy: _copy, kind: _kind, ...plain } = { copy: undefined, ...rest };
   return { workload: workloadKey(workload), ...plain };

@@ -4,22 +4,28 @@
  *
  *     0  runtime unknown: start nothing, stop nothing          here
  *        no kubelet, or another one: take nothing away         recovery/kubelet.ts
- *     1  save, prove                                           checkpoint/save.ts
- *     2  activate                                              recovery/activation.ts
+ *     1  save, prove                                           checkpoint/save.ts, checkpoint/prove.ts
+ *     2  activate, for an orphaned owner                       recovery/activation.ts, recovery/orphan.ts
  *        an edited manifest is restored                        recovery/edits.ts
- *     4  yield, trial                                          recovery/yield.ts
+ *     3  roll back; a copy that crashes                        recovery/rollback.ts, recovery/copies.ts
+ *     4  yield, trial                                          recovery/yield.ts, recovery/trial.ts
+ *     5  re-issue a copy that the kubelet refused              recovery/copies.ts
  *     6  retire                                                recovery/retire.ts, what follows from it recovery/retired.ts
  *     7  self                                                  recovery/self.ts
  */
 import { activate } from '../recovery/activation.ts';
+import { asksWhy, fallBack, latestActive, reissue, stopLeftovers } from '../recovery/copies.ts';
 import { restore } from '../recovery/edits.ts';
 import { type Away, kubeletAway, unlessAway } from '../recovery/kubelet.ts';
+import { isWantedHere, ownerOf } from '../recovery/orphan.ts';
 import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { retirements } from '../recovery/retired.ts';
+import { marks, rollBack } from '../recovery/rollback.ts';
 import { self } from '../recovery/self.ts';
 import { forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
 import { type Memory, remember, type WorkloadMemory } from './memory.ts';
-import type { Action, ActionKind, Millis, Observation, Policy } from './model.ts';
+import { type Action, type ActionKind, type Millis, NO_QUESTIONS, type Observation, type Policy, type Questions } from './model.ts';
+import { probesToAsk } from './prove.ts';
 import { save } from './save.ts';
 import type { Case, Reason, Verdict } from './verdict.ts';
 import type { WorkloadKey } from './workload.ts';
@@ -38,11 +44,14 @@ export interface Decision {
   readonly wakeAt: Millis | undefined;
   /** Something is going on in the runtime that must be seen soon, events or not. */
   readonly flux: boolean;
+  /** What the next observation is to say besides. */
+  readonly questions: Questions;
 }
 
 export function decide(before: Memory, observation: Observation, policy: Policy): Decision {
   const memory = remember(before, observation);
-  if (observation.disk.state === 'unknown') return { memory, actions: [], reports: new Map(), wakeAt: undefined, flux: true };
+  if (observation.disk.state === 'unknown')
+    return { memory, actions: [], reports: new Map(), wakeAt: undefined, flux: true, questions: NO_QUESTIONS };
 
   const cases = new Map<WorkloadKey, Case>();
   const leaving = isLeaving(before, memory, observation, policy);
@@ -85,6 +94,23 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
       observation.api.state === 'unknown' ||
       observation.runtime.state === 'unknown' ||
       verdicts.some(([, verdict]) => verdict.flux === true),
+    questions: questionsOf(cases),
+  };
+}
+
+/** What costs something to find out is found out while it matters, and only then. */
+function questionsOf(cases: ReadonlyMap<WorkloadKey, Case>): Questions {
+  const all = [...cases];
+  return {
+    probes: all.flatMap(([key, { workload, memory, observation }]) =>
+      observation.self === key ? [] : probesToAsk(workload, memory, observation),
+    ),
+    owners: all.filter(([, { workload }]) => workload.parent.state === 'absent' && workload.stored !== undefined).map(([key]) => key),
+    refusals: all.flatMap(([, given]) => {
+      const active = latestActive(given.workload);
+      if (active === undefined || !asksWhy(given)) return [];
+      return [{ workload: given.workload.workload, generation: active.generation, file: active.file }];
+    }),
   };
 }
 
@@ -92,9 +118,13 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
 function rules(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>, away: Away | undefined): Verdict {
   const saving = save(given);
   const running = unlessAway(runningRule(given, key, cases), away);
-  const forgetting = given.observation.self === key ? [] : forgetExits(given);
-  if (running === undefined) return saving;
-  return { ...running, actions: [...(running.actions ?? []), ...forgetting, ...(saving.actions ?? [])], ...wake(running, saving) };
+  const besides = [
+    ...(given.observation.self === key ? [] : [...forgetExits(given), ...(stopLeftovers(given) ?? [])]),
+    ...marks({ workload: given.workload, memory: running?.memory ?? given.memory }),
+    ...(saving.actions ?? []),
+  ];
+  if (running === undefined) return { ...saving, actions: besides };
+  return { ...running, actions: [...(running.actions ?? []), ...besides], ...wake(running, saving) };
 }
 
 function runningRule(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>): Verdict | undefined {
@@ -113,10 +143,11 @@ function runningRule(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadK
         given,
         [...cases].some(([other, { workload: w }]) => other !== key && w.active.length > 0),
       )
-    : (retire(given) ?? yieldToParent(given) ?? leave(given) ?? activate(given));
+    : (retire(given) ?? yieldToParent(given) ?? leave(given) ?? rollBack(given) ?? activate(given));
   // What takes the copy away anyway goes first.
-  const restoring = verdict?.actions?.length ? undefined : restore(given, isSelf);
-  if (restoring !== undefined) return restoring;
+  const mending =
+    verdict?.actions?.length || leaving ? undefined : (restore(given, isSelf) ?? reissue(given, isSelf) ?? fallBack(given, isSelf));
+  if (mending !== undefined) return mending;
   if (isSelf || verdict !== undefined || workload.active.length === 0) return verdict;
   return {
     reason: 'Active',
@@ -160,7 +191,10 @@ function isLeaving(before: Memory, memory: Memory, observation: Observation, pol
   if (observation.api.state !== 'ok') return false;
   if (workload === undefined) return before.leaving === true;
   if (remembered?.absentSince === undefined) return false;
-  const long = observation.now >= remembered.absentSince + LEAVE_FACTOR * policy.checkpointGracePeriod;
+  const owner = ownerOf(observation, workload);
+  if (isWantedHere(owner)) return false;
+  const known = owner.state === 'gone' || owner.state === 'present';
+  const long = observation.now >= remembered.absentSince + (known ? 1 : LEAVE_FACTOR) * policy.checkpointGracePeriod;
   return long && isConfirmedGone({ observation, workload, memory: remembered });
 }
 
@@ -183,6 +217,10 @@ const ORDER: Readonly<Record<ActionKind, number>> = {
   deactivate: 2,
   makeRoom: 2,
   forgetExits: 3,
+  stopLeftover: 3,
+  // Before a generation of that spec can be proven.
+  markFailing: 4,
+  demote: 4,
   save: 4,
   repoint: 4,
   prove: 4,
@@ -192,6 +230,8 @@ const ORDER: Readonly<Record<ActionKind, number>> = {
   discard: 7,
   prune: 7,
   settleBoot: 8,
+  // Nothing is decided after it.
+  stepDown: 9,
 };
 
 function inOrder(actions: readonly Action[]): Action[] {

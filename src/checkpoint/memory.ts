@@ -2,9 +2,14 @@
  * What `decide` remembers between two observations: since when something has held. Timers only, all on the monotonic clock and all lost when the
  * daemon ends, which only ever makes it wait longer. What must outlive the daemon is in the store.
  */
+import { rememberCopy, rememberLeftover } from '../recovery/copies.ts';
+import { type Crashes, rememberCrashes } from '../recovery/crashes.ts';
 import { rememberKubelet } from '../recovery/kubelet.ts';
-import type { Digest, Millis, Observation, WorkloadObservation } from './model.ts';
-import type { WorkloadKey } from './workload.ts';
+import { rememberOrphan } from '../recovery/orphan.ts';
+import type { Digest, GenerationNumber, Millis, Observation, WorkloadObservation } from './model.ts';
+import { digestOfParent } from './parents.ts';
+import { rememberAnswering } from './prove.ts';
+import { type WorkloadKey, workloadKey } from './workload.ts';
 
 export interface WorkloadMemory {
   /** No container of a parent has been running since then, by a runtime that answered. */
@@ -25,10 +30,46 @@ export interface WorkloadMemory {
   readonly askedAt?: Millis;
   /** The parent was given the place of the active copy. */
   readonly trial?: { readonly since: Millis; readonly deadline: Millis; readonly failed?: boolean };
+  /** A parent that passed its trial, and since when: one that goes down again soon did not pass it after all. */
+  readonly passed?: { readonly uid: string; readonly since: Millis };
   /** Trials of a spec that failed in a row, and when the next may begin. Another spec begins anew. */
   readonly failedTrials?: { readonly count: number; readonly retryAt: Millis; readonly digest?: Digest };
+  /** What the copy of the parent was when the API server last said so. */
+  readonly spec?: { readonly uid: string; readonly digest: Digest };
+  /** How often the parent crashed by itself. */
+  readonly crashes?: Crashes;
+  /** What became of the active copy. */
+  readonly copy?: CopyMemory;
+  /** Specs whose copies crashed in this daemon's life, without those that were up for a while afterwards. */
+  readonly crashedCopies?: readonly Digest[];
+  /** A spec that is to be marked failing and is not marked on the disk yet. */
+  readonly failing?: { readonly digest: Digest; readonly detail: string };
+  /** The specs that were marked failing on the disk at the last observation. */
+  readonly marked?: readonly Digest[];
+  /** When the last manifests came to be active. */
+  readonly activations?: readonly Millis[];
+  /** Manifests in a row that the kubelet made no sandbox for. */
+  readonly reissues?: { readonly count: number; readonly at: Millis };
+  /** A generation that is not proven has been running since then, and its own probes were answered. */
+  readonly answering?: { readonly uid: string; readonly generation: GenerationNumber; readonly attempts: number; readonly since: Millis };
+  /** The owner has wanted a pod here and had no Ready one anywhere since then. */
+  readonly orphanSince?: Millis;
+  /** Something of a copy without a manifest has been running since then. */
+  readonly leftoverSince?: Millis;
   /** When an edited manifest was last restored. */
   readonly restoredAt?: Millis;
+}
+
+export interface CopyMemory {
+  readonly activation: number;
+  readonly generation: GenerationNumber;
+  /** Since when it has had no sandbox in a runtime that answered; undefined while it has one. */
+  readonly missingSince?: Millis;
+  /** Since when it has had a sandbox and no container. */
+  readonly emptySince?: Millis;
+  readonly crashes?: Crashes;
+  /** Since when it has been up. */
+  readonly upSince?: Millis;
 }
 
 export interface KubeletMemory {
@@ -63,14 +104,16 @@ export function remember(memory: Memory, observation: Observation): Memory {
   };
 }
 
-function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation, { now, api, runtime }: Observation): WorkloadMemory {
+function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation, observation: Observation): WorkloadMemory {
+  const { now, api, runtime } = observation;
   const parent = workload.parent.state === 'present' ? workload.parent.pod : undefined;
   const runtimeKnown = runtime.state === 'ok';
   const leaving = workload.parent.state === 'unknown' ? memory.leaving : parent?.terminating === true ? parent.uid : undefined;
   const anyRunning = workload.parentPods.some((pod) => pod.running > 0 && !(api.state === 'unreachable' && pod.uid === leaving));
   const upPod = workload.parentPods.find((pod) => pod.up && (parent === undefined || pod.uid === parent.uid));
-  const readyCopy = parent?.ready === true && !parent.terminating && parent.copy.kind === 'copy' ? parent.copy.copy.digest : undefined;
+  const readyCopy = parent?.ready === true && !parent.terminating && mayProve(workload, observation) ? digestOfParent(workload) : undefined;
   const active = workload.active.length > 0;
+  const digest = digestOfParent(workload);
 
   return compact({
     parentDownSince: runtimeKnown && !anyRunning ? (memory.parentDownSince ?? now) : undefined,
@@ -97,9 +140,28 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
     askedAt: workload.parent.state === 'absent' ? memory.askedAt : undefined,
     // A manifest that is still there means that the yield did not happen.
     trial: active ? undefined : memory.trial,
-    failedTrials: isOfAnotherSpec(memory, workload) ? undefined : memory.failedTrials,
+    passed: memory.passed !== undefined && (parent === undefined || parent.uid === memory.passed.uid) ? memory.passed : undefined,
+    failedTrials: isOfAnotherSpec(memory, workload) || wasForgiven(memory, workload) ? undefined : memory.failedTrials,
+    spec: parent !== undefined && digest !== undefined ? { uid: parent.uid, digest } : memory.spec,
+    // Known failing by what the disk says, once that says so: a person may clear it there.
+    failing: memory.failing !== undefined && workload.stored?.failing.has(memory.failing.digest) !== true ? memory.failing : undefined,
+    marked: workload.stored === undefined ? memory.marked : [...workload.stored.failing.keys()],
     restoredAt: memory.restoredAt,
+    crashes: rememberCrashes(memory, workload, observation),
+    ...rememberCopy(memory, workload, observation),
+    leftoverSince: rememberLeftover(memory, workload, observation),
+    orphanSince: rememberOrphan(memory, workload, observation),
+    answering: rememberAnswering(memory, workload, observation),
   });
+}
+
+/**
+ * A checkpointer that is Ready only shows that it can wait. Its spec is proven by one that leads, and that is this process: it has to be the parent's.
+ * Where a process cannot tell in which pod it runs, Ready has to do.
+ */
+function mayProve({ workload, parent }: WorkloadObservation, { self, runsIn }: Observation): boolean {
+  if (self === undefined || self !== workloadKey(workload) || runsIn === undefined) return true;
+  return parent.state === 'present' && parent.pod.uid === runsIn.pod;
 }
 
 function isOfAnotherSpec({ failedTrials }: WorkloadMemory, workload: WorkloadObservation): boolean {
@@ -107,9 +169,10 @@ function isOfAnotherSpec({ failedTrials }: WorkloadMemory, workload: WorkloadObs
   return failedTrials?.digest !== undefined && digest !== undefined && failedTrials.digest !== digest;
 }
 
-/** Of the copy that would be made of the parent; undefined where none can be made now. */
-export function digestOfParent({ parent }: WorkloadObservation): Digest | undefined {
-  return parent.state === 'present' && parent.pod.copy.kind === 'copy' ? parent.pod.copy.copy.digest : undefined;
+/** A mark was there at the last observation, and a person took it away. */
+function wasForgiven({ marked, failedTrials }: WorkloadMemory, { stored }: WorkloadObservation): boolean {
+  const digest = failedTrials?.digest;
+  return digest !== undefined && marked?.includes(digest) === true && stored?.failing.has(digest) === false;
 }
 
 function compact(memory: { [K in keyof WorkloadMemory]: WorkloadMemory[K] | undefined }): WorkloadMemory {

@@ -3,6 +3,7 @@
  * A source that did not answer is `unknown`, never empty.
  */
 import type { Copy, Instance, Refusal } from './copy-types.ts';
+import type { OwnerState } from './owner-wants.ts';
 import type { Workload, WorkloadKey } from './workload.ts';
 
 /** Milliseconds on the monotonic clock of this process; only differences mean anything. */
@@ -66,6 +67,8 @@ export interface RuntimePod {
   readonly runningContainerIds: readonly string[];
   /** Every ended attempt, of earlier sandboxes of the pod, too. */
   readonly endedContainerIds: readonly string[];
+  /** Of these, those that ended with another exit code than 0. */
+  readonly crashedContainerIds: readonly string[];
 }
 
 export interface CopyPod extends RuntimePod {
@@ -93,6 +96,13 @@ export interface StoredGeneration {
   readonly parent: { readonly name: string; readonly uid: string };
 }
 
+/** A spec that was seen to fail. It is not yielded to, proven or activated until it changes or a person clears the mark (design rules 3, 4). */
+export interface Failing {
+  /** RFC 3339. */
+  readonly since: string;
+  readonly detail: string;
+}
+
 export interface StoredWorkload {
   /** Generations whose index is whole; their files are verified when they are loaded. */
   readonly generations: ReadonlyMap<GenerationNumber, StoredGeneration>;
@@ -104,6 +114,8 @@ export interface StoredWorkload {
   readonly proven: GenerationNumber | undefined;
   /** The generation that was proven before the proven one. */
   readonly previous: GenerationNumber | undefined;
+  /** Specs marked failing, by digest. */
+  readonly failing: ReadonlyMap<Digest, Failing>;
   /** Activations so far; the next one takes the next number, and with it a new pod name. */
   readonly activations: number;
 }
@@ -125,6 +137,10 @@ export interface WorkloadObservation {
   /** Undefined when nothing is stored. */
   readonly stored: StoredWorkload | undefined;
   readonly active: readonly ActiveManifest[];
+  /** Of the pods that `decide` asked about: whether their own readiness probes were answered on this node just now. By pod uid. */
+  readonly answering?: ReadonlyMap<string, boolean>;
+  /** Why the kubelet does not run the active copy, as far as it can be known; one sentence each. Only where `decide` asked. */
+  readonly refusal?: readonly string[];
 }
 
 /** Who holds the kubelet's own lock file. `unknown`: it has none, or its holder cannot be seen from here; then nothing depends on it. */
@@ -145,6 +161,12 @@ export interface Observation {
   readonly disk: { readonly state: 'ok' } | { readonly state: 'unknown'; readonly detail: string };
   /** The checkpointer's own workload, where it runs as a pod. */
   readonly self: WorkloadKey | undefined;
+  /** Where this process runs: in the pod of this uid, or, without one, on the host. Absent where that cannot be told. */
+  readonly runsIn?: { readonly pod: string | undefined };
+  /** Leaderships that this process gave up for a spec of the checkpointer that is still not proven. */
+  readonly steppedDown?: { readonly digest: Digest; readonly count: number; readonly at: Millis };
+  /** What is known of the workloads' owners; a workload that is not in it is unknown. */
+  readonly owners?: ReadonlyMap<WorkloadKey, OwnerState>;
   /** Answers to confirmAbsence, by pod uid. */
   readonly absences: ReadonlyMap<string, Absence>;
   readonly workloads: ReadonlyMap<WorkloadKey, WorkloadObservation>;
@@ -169,6 +191,8 @@ export interface Policy {
   readonly stableFor: Millis;
   readonly checkpointGracePeriod: Millis;
   readonly trialDeadline: Millis;
+  /** How long an owner may have no pod here and no Ready pod anywhere before its copy bridges that. */
+  readonly orphanAfter: Millis;
   /** How long a retired workload is kept; undefined: for ever. */
   readonly retain?: Millis;
 }
@@ -185,6 +209,10 @@ export type Action =
   | { readonly kind: 'prove'; readonly workload: Workload; readonly generation: GenerationNumber }
   /** Take the place of the proven generation: the same copy, and so as proven, for the pod that the parent is now, or with its newer tokens. */
   | { readonly kind: 'renew'; readonly workload: Workload; readonly generation: GenerationNumber }
+  /** The spec failed where another one runs: remember it, whatever happens to this process. */
+  | { readonly kind: 'markFailing'; readonly workload: Workload; readonly digest: Digest; readonly detail: string }
+  /** The proven generation's spec is marked failing: the one proven before it is the proven one again. */
+  | { readonly kind: 'demote'; readonly workload: Workload; readonly generation: GenerationNumber }
   | { readonly kind: 'quarantine'; readonly workload: Workload; readonly generation: GenerationNumber; readonly detail: string }
   | { readonly kind: 'prune'; readonly workload: Workload; readonly generations: readonly GenerationNumber[] }
   | { readonly kind: 'activate'; readonly workload: Workload; readonly generation: GenerationNumber; readonly activation: number }
@@ -199,6 +227,15 @@ export type Action =
     }
   /** Remove ended containers of a parent, so that the kubelet does not hold its crashes against it. */
   | { readonly kind: 'forgetExits'; readonly workload: Workload; readonly containerIds: readonly string[] }
+  /** Stop what is left of copies that the kubelet does not know any more. */
+  | {
+      readonly kind: 'stopLeftover';
+      readonly workload: Workload;
+      readonly containerIds: readonly string[];
+      readonly sandboxIds: readonly string[];
+    }
+  /** Give up the leader lock, so that the DaemonSet's pod, which waits for it, leads; wait for it again at once. */
+  | { readonly kind: 'stepDown'; readonly digest: Digest }
   | { readonly kind: 'confirmAbsence'; readonly workload: Workload; readonly pod: { readonly name: string; readonly uid: string } }
   | { readonly kind: 'retire'; readonly workload: Workload }
   /** Bring a retired workload back into use. */
@@ -208,3 +245,15 @@ export type Action =
   | { readonly kind: 'settleBoot'; readonly bootId: string };
 
 export type ActionKind = Action['kind'];
+
+/** What the next observation should say besides: it costs something to find out, so it is only found out while it matters. */
+export interface Questions {
+  /** Running pods of whose readiness only the node can tell, and the generation that says how to ask. */
+  readonly probes: readonly { readonly workload: Workload; readonly uid: string; readonly generation: GenerationNumber }[];
+  /** Workloads whose owners' pods on all nodes matter. */
+  readonly owners: readonly WorkloadKey[];
+  /** Active copies that do not run. */
+  readonly refusals: readonly { readonly workload: Workload; readonly generation: GenerationNumber; readonly file: string }[];
+}
+
+export const NO_QUESTIONS: Questions = { probes: [], owners: [], refusals: [] };

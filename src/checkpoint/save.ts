@@ -2,18 +2,29 @@
  * Rule 1, save: a parent whose copy changed is written as a new generation, and one that stayed Ready long enough is marked proven. Independent of all
  * other rules. A generation that only differs in what belongs to one pod (its tokens, its name) takes over the proof: it runs the same.
  */
+import { isFailing } from '../recovery/rollback.ts';
 import type { Copy } from './copy-types.ts';
 import type { Action, GenerationNumber, StoredGeneration } from './model.ts';
+import { provenOffline } from './prove.ts';
 import type { Case, Verdict } from './verdict.ts';
 
 /** What is to be written for a workload, and what to say of it while its parent runs. */
 export function save({ observation, policy, workload, memory, leaving }: Case): Verdict {
   const stored = workload.stored;
+  const offline = stored === undefined ? undefined : provenOffline(memory, policy.proveAfter);
   const quarantine = [...(stored?.damaged ?? [])].map(
     ([generation, detail]): Action => ({ kind: 'quarantine', workload: workload.workload, generation, detail }),
   );
   const kept = { actions: quarantine };
   if (observation.api.state !== 'ok' || workload.parent.state !== 'present' || workload.parent.pod.terminating || leaving) {
+    if (offline !== undefined)
+      return observation.now >= offline.due
+        ? {
+            reason: 'Protected',
+            message: `generation ${offline.generation} is proven: it ran, and its own readiness probes were answered on this node`,
+            actions: [...quarantine, { kind: 'prove', workload: workload.workload, generation: offline.generation }],
+          }
+        : { reason: 'Saved', message: `generation ${offline.generation} runs; it is not proven yet`, ...kept, wakeAt: offline.due };
     return stored?.proven === undefined
       ? { reason: 'Saved', message: 'a copy is stored; it is not proven', ...kept }
       : { reason: 'Protected', message: 'a proven copy is stored', ...kept };
@@ -52,6 +63,12 @@ export function save({ observation, policy, workload, memory, leaving }: Case): 
       reason: 'Protected',
       message: `generation ${newest.number} is as proven as generation ${proven.number}: only what belongs to the pod alone is newer`,
       actions: [...quarantine, { kind: 'renew', workload: workload.workload, generation: newest.number }],
+    };
+  if (isFailing(workload, memory, newest.digest))
+    return {
+      reason: 'FailingSpec',
+      message: `generation ${newest.number} is stored; its spec is marked failing: change it, or run "checkpointer forgive" to have it tried again`,
+      actions: [...quarantine, ...prune(workload, observation.runtime.state === 'ok')],
     };
   if (memory.ready?.digest === newest.digest) {
     const due = memory.ready.since + policy.proveAfter;

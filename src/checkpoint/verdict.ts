@@ -34,6 +34,22 @@ export type Reason =
   | 'ManifestEdited'
   /** The API server has the parent again; the copy stays until the parent has a container, or its turn. */
   | 'YieldPending'
+  /** The parent crashes with another spec than the proven one, which takes its place. */
+  | 'RolledBack'
+  /** The copy runs; the parent's spec is marked failing and gets no other chance until it changes or a person clears the mark. */
+  | 'FailingSpec'
+  /** The owner wants a pod here and has no Ready one anywhere: the copy bridges that. */
+  | 'Orphaned'
+  /** The owner wants a pod here; one is waited for. */
+  | 'ParentAwaited'
+  /** The kubelet made no sandbox for the active copy: it gets another manifest. */
+  | 'Reissuing'
+  /** The kubelet runs none of the manifests that it got of the copy. */
+  | 'CopyRefused'
+  /** The active copy has a sandbox and no container. */
+  | 'CopyNotStarting'
+  /** The active copy's containers crash. */
+  | 'CopyCrashing'
   /** Copy and parent run side by side until the parent has been up long enough. */
   | 'Overlap'
   | 'Yielding'
@@ -49,6 +65,8 @@ export type Reason =
   | 'Retiring'
   /** The checkpointer's own copy. */
   | 'SelfActive'
+  /** A new version of the checkpointer gets the lead, to show that it works. */
+  | 'SteppingDown'
   /** The checkpointer's DaemonSet is gone; it leaves when the other workloads have. */
   | 'Leaving';
 

@@ -23,12 +23,16 @@ export interface RunOptions {
   readonly proveAfter: number;
   readonly stableFor: number;
   readonly trialDeadline: number;
+  readonly orphanAfter: number;
   readonly stopGracePeriod: number;
   readonly secretEnv: 'refuse' | 'inline';
   readonly kubernetesService?: string;
   readonly metricsAddress: ReturnType<typeof parseListenAddress>;
   readonly kubeletLockFile?: string;
+  readonly ownersKubeconfig?: string;
+  readonly ownersTokenDir?: string;
   readonly bootIdFile: string;
+  readonly mountinfoFile: string;
   readonly self?: string;
   readonly v: number;
 }
@@ -82,6 +86,13 @@ export function runCommand(): Command {
     )
     .addOption(
       durationFlag(
+        '--orphan-after <duration>',
+        "activate a copy when its owner wants a pod here and has had none that is Ready, on any node, for this long; where the owner may not be read, a DaemonSet's",
+        '20s',
+      ),
+    )
+    .addOption(
+      durationFlag(
         '--stop-grace-period <duration>',
         'between SIGTERM and SIGKILL for a copy that makes room for its parent; one that serves the API is killed at once',
         '1s',
@@ -131,6 +142,19 @@ export function runCommand(): Command {
         "the daemon's own workload, where it runs as one, such as kube-system/DaemonSet/pod-checkpointer",
       ),
     )
+    .addOption(
+      flag(
+        '--owners-kubeconfig <file>',
+        "whose identity reads the owners of pods, where it is not the pod's ServiceAccount; it needs to read DaemonSets, Deployments, ReplicaSets, StatefulSets and pods, and nothing else",
+      ),
+    )
+    .addOption(
+      flag(
+        '--owners-token-dir <dir>',
+        "directory of the ServiceAccount token that reads owners; by default the pod's own, where it has one",
+      ),
+    )
+    .addOption(flag('--mountinfo-file <file>', 'where this process reads in which pod it runs').default('/proc/self/mountinfo').hideHelp())
     .addOption(flag('--boot-id-file <file>', 'where the boot id is read').default('/proc/sys/kernel/random/boot_id').hideHelp())
     .addHelpText(
       'after',

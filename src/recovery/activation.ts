@@ -1,16 +1,7 @@
 /** Rule 2, activate: a parent that does not run here is replaced by its proven copy, at once on a cold boot, else after a while. */
-import type { Action, GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
-
-/** What a reboot gets: the proven generation, or the newest one while none is proven. */
-export function candidate(stored: StoredWorkload | undefined): GenerationNumber | undefined {
-  return stored?.proven ?? stored?.newest;
-}
-
-export function activateAction({ workload }: Case, generation: GenerationNumber): Action {
-  // A new number for each activation, and so a new pod name: the kubelet makes a static pod wait for an older one of the same name to end.
-  return { kind: 'activate', workload: workload.workload, generation, activation: (workload.stored?.activations ?? 0) + 1 };
-}
+import { candidate, provenCandidate } from './candidate.ts';
+import { bringBack } from './trial.ts';
 
 /** Undefined where the rule does not apply: a parent container runs, a copy is active already, or the API server says that no pod belongs here. */
 export function activate(given: Case): Verdict | undefined {
@@ -22,7 +13,8 @@ export function activate(given: Case): Verdict | undefined {
   if (api.state === 'unknown')
     return { reason: 'ApiUnknown', message: 'the parent does not run; the API server has not answered yet', flux: true };
 
-  const generation = api.state === 'unreachable' ? candidate(workload.stored) : workload.stored?.proven;
+  const choose = api.state === 'unreachable' ? candidate : provenCandidate;
+  const generation = choose(workload.stored, memory.crashedCopies);
   const down = `the parent has not run for ${seconds(now - downSince)}`;
   if (generation === undefined) {
     return api.state === 'ok'
@@ -39,7 +31,7 @@ export function activate(given: Case): Verdict | undefined {
       return {
         reason: 'Activating',
         message: `${why}: activating generation ${generation}`,
-        actions: [activateAction(given, generation)],
+        ...bringBack(given, generation),
         flux: true,
       };
     return {
@@ -55,7 +47,7 @@ export function activate(given: Case): Verdict | undefined {
     return {
       reason: 'Activating',
       message: `${down}: activating generation ${generation}`,
-      actions: [activateAction(given, generation)],
+      ...bringBack(given, generation),
       flux: true,
     };
   return {

@@ -19,7 +19,7 @@ import { withTransaction } from '../lock/transaction.ts';
 import type { DiskSnapshot, DiskSource } from '../sources/disk.ts';
 import { observe } from '../sources/observe.ts';
 import type { RuntimeSnapshot } from '../sources/snapshots.ts';
-import { candidate } from './activation.ts';
+import { candidate } from './candidate.ts';
 
 /** One look knows no durations: what has to have lasted does not apply, whatever is due at once does. */
 const ONE_LOOK: Policy = {
@@ -29,6 +29,7 @@ const ONE_LOOK: Policy = {
   stableFor: Number.POSITIVE_INFINITY,
   checkpointGracePeriod: Number.POSITIVE_INFINITY,
   trialDeadline: Number.POSITIVE_INFINITY,
+  orphanAfter: Number.POSITIVE_INFINITY,
 };
 
 export const NOTHING_RUNS: RuntimeSnapshot = { state: 'ok', sandboxes: [] };
@@ -219,7 +220,7 @@ async function recoverAll(
     transaction: (change) => change(),
     stopGraceSeconds: 0,
     api: { confirmAbsence: outOfPlace },
-    runtime: { stopContainer: outOfPlace, removeContainer: outOfPlace },
+    runtime: { stopContainer: outOfPlace, stopSandbox: outOfPlace, removeContainer: outOfPlace },
   };
   const done: RecoveryAction[] = [];
   const failed = new Map<WorkloadKey, string>();

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { Action } from '../checkpoint/model.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
-import { activateAction } from './activation.ts';
+import { activateAction } from './candidate.ts';
 import { deactivateAll, makeRoom } from './yield.ts';
 
 /**

@@ -1,5 +1,6 @@
 /** Rule 6, retire: a workload whose parent is really gone is moved out of use. An empty answer is no proof; only a confirmed absence is. */
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
+import { isWantedHere, orphan, ownerOf } from './orphan.ts';
 import { makeRoom } from './yield.ts';
 
 /** Undefined where the API server did not answer, or has the parent. */
@@ -7,6 +8,8 @@ export function retire(given: Case): Verdict | undefined {
   const { observation, policy, workload, memory, leaving } = given;
   const { now } = observation;
   if (observation.api.state !== 'ok' || workload.parent.state !== 'absent' || workload.stored === undefined) return undefined;
+  const wanted = orphan(given);
+  if (wanted !== undefined) return wanted;
   const since = memory.absentSince ?? now;
   const due = since + policy.checkpointGracePeriod;
   if (now < due && !leaving) {
@@ -19,7 +22,7 @@ export function retire(given: Case): Verdict | undefined {
   if (!isConfirmedGone(given)) return confirm(given);
   const serving = workload.active.some(({ generation }) => workload.stored?.generations.get(generation)?.traits.servesApi !== false);
   // A timer must not end the only API server: its own answer is all that there is to say that its pod is gone.
-  if (serving)
+  if (serving && !isReplaced(given))
     return {
       reason: 'KeptServingApi',
       message:
@@ -39,6 +42,13 @@ export function retire(given: Case): Verdict | undefined {
     message: 'the parent is gone: its generations are moved out of use',
     actions: [{ kind: 'retire', workload: workload.workload }],
   };
+}
+
+/** The owner itself is gone, or it wants no pod here and another API server is Ready. Whom nobody may ask says neither. */
+function isReplaced({ observation, workload }: Case): boolean {
+  const owner = ownerOf(observation, workload);
+  if (owner.state === 'gone') return true;
+  return owner.state === 'present' && !isWantedHere(owner) && owner.pods.state === 'ok' && owner.pods.ready.length > 0;
 }
 
 /** The pod that has to be gone: the parent as it was last seen, or, after a start of the daemon, as it was when it was saved. */

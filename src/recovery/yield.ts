@@ -1,12 +1,11 @@
 /** Rule 4, yield: an active copy makes room for its parent, and comes back if the parent does not come up. */
-
-import { digestOfParent, type WorkloadMemory } from '../checkpoint/memory.ts';
 import type { Action, RuntimePod, StoredGeneration, WorkloadObservation } from '../checkpoint/model.ts';
+import { digestOfParent } from '../checkpoint/parents.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import type { WorkloadKey } from '../checkpoint/workload.ts';
-import { activateAction, candidate } from './activation.ts';
+import { isFailing } from './rollback.ts';
+import { pass, trial } from './trial.ts';
 
-const MAX_TRIAL_BACKOFF = 30 * 60_000;
 /** While the start of a parent is waited for: well below the time between the creation of its container and its first attempt to take the port. */
 const LOOK_AGAIN = 50;
 
@@ -75,6 +74,7 @@ export function nextToYield(
 function isHandingBack(given: Pick<Case, 'observation' | 'workload' | 'memory'>): boolean {
   const { observation, workload, memory } = given;
   if (workload.active.length === 0 || !parentPresent(given) || canOverlap(workload)) return false;
+  if (isFailing(workload, memory, digestOfParent(workload))) return false;
   return memory.failedTrials === undefined || observation.now >= memory.failedTrials.retryAt;
 }
 
@@ -86,18 +86,36 @@ function waitedLong({ observation, memory, policy }: Pick<Case, 'observation' | 
 export function yieldToParent(given: Case): Verdict | undefined {
   if (given.memory.trial !== undefined) return trial(given);
   if (given.workload.active.length === 0 || !parentPresent(given)) return undefined;
-  return canOverlap(given.workload) ? overlap(given) : exclusive(given);
+  return failing(given) ?? (canOverlap(given.workload) ? overlap(given) : exclusive(given));
 }
 
-function overlap({ observation: { now }, policy, workload, memory }: Case): Verdict {
+/** A spec that failed is not given the copy's place again, as it is. */
+function failing({ workload, memory }: Case): Verdict | undefined {
+  const digest = digestOfParent(workload);
+  if (digest === undefined || !isFailing(workload, memory, digest)) return undefined;
+  const detail = workload.stored?.failing.get(digest)?.detail ?? memory.failing?.detail ?? '';
+  return {
+    reason: 'FailingSpec',
+    message: `the copy runs; the parent's spec is marked failing (${detail}): change it, or run "checkpointer forgive" to have it tried again`,
+  };
+}
+
+function overlap(given: Case): Verdict {
+  const {
+    observation: { now },
+    policy,
+    workload,
+    memory,
+  } = given;
   if (memory.up === undefined) return { reason: 'YieldPending', message: 'the copy runs; the parent is not up yet', flux: true };
-  const due = memory.up.since + policy.stableFor;
+  const due = Math.max(memory.up.since + policy.stableFor, memory.failedTrials?.retryAt ?? now);
   if (now < due)
     return { reason: 'Overlap', message: `copy and parent run side by side; the copy leaves in ${seconds(due - now)}`, wakeAt: due };
   return {
     reason: 'Yielding',
     message: `the parent has been up for ${seconds(policy.stableFor)}: the copy leaves`,
     actions: deactivateAll(workload),
+    memory: pass(given),
     flux: true,
   };
 }
@@ -123,48 +141,10 @@ function exclusive({ observation: { now }, policy, workload, memory, mayYield }:
     reason: 'Yielding',
     message: 'a container of the parent starts: the copy makes room for it',
     actions: makeRoom(workload),
-    memory: { ...memory, trial: { since: now, deadline } },
+    // What crashed before may have found its port taken.
+    memory: { ...memory, trial: { since: now, deadline }, ...(memory.crashes && { crashes: { ...memory.crashes, count: 0 } }) },
     flux: true,
   };
-}
-
-function trial(given: Case): Verdict | undefined {
-  const { observation, policy, workload, memory } = given;
-  const { now, api } = observation;
-  if (memory.trial === undefined || workload.parent.state === 'absent') return undefined;
-  // A parent without a sandbox, and without an API server to give it one, did not fail: it was taken away. Rule 2 applies.
-  if (api.state === 'unreachable' && !workload.parentPods.some((pod) => pod.sandboxReady)) return undefined;
-  if (memory.up !== undefined) {
-    const due = Math.max(memory.up.since, memory.trial.since) + policy.stableFor;
-    if (now < due) return { reason: 'Trial', message: `the parent is up; the trial is passed in ${seconds(due - now)}`, wakeAt: due };
-    const { trial: _passed, failedTrials: _forgiven, ...rest } = memory;
-    return { reason: 'Protected', message: 'the parent came up and stayed up', memory: rest };
-  }
-  const generation = candidate(workload.stored);
-  if (now < memory.trial.deadline || generation === undefined) {
-    return {
-      reason: 'Trial',
-      message: `the parent has ${seconds(memory.trial.deadline - now)} to come up`,
-      wakeAt: memory.trial.deadline,
-      flux: true,
-    };
-  }
-  // Remembered until a manifest is there: an activation that fails is tried again. It counts as one failure all the same.
-  const failed = memory.trial.failed === true ? memory.failedTrials : failure(given);
-  return {
-    reason: 'TrialFailed',
-    message: `the parent did not come up: activating generation ${generation}; the next trial begins in ${seconds((failed?.retryAt ?? now) - now)} at the earliest`,
-    actions: [activateAction(given, generation)],
-    memory: { ...memory, trial: { ...memory.trial, failed: true }, ...(failed === undefined ? {} : { failedTrials: failed }) },
-    flux: true,
-  };
-}
-
-function failure({ observation: { now }, policy, workload, memory }: Case): NonNullable<WorkloadMemory['failedTrials']> {
-  const count = (memory.failedTrials?.count ?? 0) + 1;
-  const digest = digestOfParent(workload);
-  const retryAt = now + Math.min(policy.trialDeadline * 2 ** (count - 1), MAX_TRIAL_BACKOFF);
-  return { count, retryAt, ...(digest === undefined ? {} : { digest }) };
 }
 
 export function deactivateAll({ workload, active }: WorkloadObservation): Action[] {
@@ -190,7 +170,10 @@ export function makeRoom(observed: WorkloadObservation): Action[] {
 export function forgetExits(given: Case): Action[] {
   const { workload, memory, observation } = given;
   const backingOff = memory.failedTrials !== undefined && observation.now < memory.failedTrials.retryAt;
-  if (observation.runtime.state !== 'ok' || activeGeneration(workload)?.traits.handBack !== 'exclusive' || backingOff) return [];
+  // Of a trial the first crash, too: whether the parent crashes again is known soon then, or its one mishap is over.
+  const waits = activeGeneration(workload)?.traits.handBack === 'exclusive' && !isFailing(workload, memory, digestOfParent(workload));
+  const tried = memory.trial !== undefined && workload.active.length === 0 && memory.crashes?.count === 1;
+  if (observation.runtime.state !== 'ok' || !(waits || tried) || backingOff) return [];
   const containerIds = workload.parentPods.filter((pod) => pod.alive === 0).flatMap((pod) => pod.endedContainerIds);
   return containerIds.length === 0 ? [] : [{ kind: 'forgetExits', workload: workload.workload, containerIds }];
 }

@@ -126,6 +126,8 @@ export function countedRuntime(runtime: RuntimeSource, metrics: Metrics): Runtim
       return answer;
     },
     stopContainer: (id, timeoutSeconds) => counted('stopContainer', runtime.stopContainer(id, timeoutSeconds)),
+    stopSandbox: (id) => runtime.stopSandbox(id),
+    hasImage: (reference) => runtime.hasImage(reference),
     removeContainer: (id) => counted('removeContainer', runtime.removeContainer(id)),
     get sendsEvents() {
       return runtime.sendsEvents;

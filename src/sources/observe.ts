@@ -12,6 +12,7 @@ import type {
   RuntimePod,
   WorkloadObservation,
 } from '../checkpoint/model.ts';
+import type { OwnerState } from '../checkpoint/owner-wants.ts';
 import { isMarked } from '../checkpoint/selection.ts';
 import { ownsPodName, type Workload, type WorkloadKey, workloadKey, workloadOf } from '../checkpoint/workload.ts';
 import type { DiskSnapshot } from './disk.ts';
@@ -26,13 +27,27 @@ export interface Snapshots {
   readonly kubelet: KubeletState;
   /** The daemon's own workload, where it runs as one. */
   readonly self: WorkloadKey | undefined;
+  /** The answers to what `decide` asked; nothing where nobody asked. */
+  readonly asked?: Asked;
+}
+
+export interface Asked {
+  readonly owners: ReadonlyMap<WorkloadKey, OwnerState>;
+  /** By pod uid. */
+  readonly answering: ReadonlyMap<string, boolean>;
+  readonly refusals: ReadonlyMap<WorkloadKey, readonly string[]>;
+  readonly runsIn: Observation['runsIn'];
+  readonly steppedDown: Observation['steppedDown'];
 }
 
 export type Copier = (pod: V1Pod, api: ApiSnapshot) => CopyOutcome;
 
 export function observe(given: Snapshots, copier: Copier): Observation {
-  const { now, bootId, api, runtime, disk, self, kubelet } = given;
+  const { now, bootId, api, runtime, disk, self, kubelet, asked } = given;
   const base = {
+    ...(asked?.runsIn && { runsIn: asked.runsIn }),
+    ...(asked?.steppedDown && { steppedDown: asked.steppedDown }),
+    ...(asked && { owners: asked.owners }),
     now,
     bootId,
     api: api.state,
@@ -52,6 +67,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
     const pods = marked.get(key) ?? [];
     const stored = disk.store.workloads.get(key)?.stored;
     const parent = parentState(api, workload, pods, copier);
+    const refusal = asked?.refusals.get(key);
     workloads.set(key, {
       workload,
       parent,
@@ -61,6 +77,8 @@ export function observe(given: Snapshots, copier: Copier): Observation {
       active: disk.manifests
         .filter((manifest) => manifest.workload === key)
         .map(({ file, generation, activation, edits }) => ({ file, generation, activation, edits })),
+      ...(asked && { answering: asked.answering }),
+      ...(refusal && { refusal }),
     });
   }
   return {
@@ -122,7 +140,7 @@ const compare = (a: V1Pod, b: V1Pod): number => ((a.metadata?.uid ?? '') < (b.me
 function latestSandboxes(sandboxes: readonly Sandbox[]): Seen[] {
   const seen = new Map<string, Seen>();
   for (const sandbox of sandboxes) {
-    const ended = sandbox.containers.filter((container) => container.state === 'exited').map((container) => container.id);
+    const ended = sandbox.containers.filter((container) => container.state === 'exited');
     const other = seen.get(sandbox.uid);
     if (other === undefined) seen.set(sandbox.uid, { ...sandbox, ended });
     else seen.set(sandbox.uid, { ...(isLater(sandbox, other) ? sandbox : other), ended: [...other.ended, ...ended] });
@@ -131,7 +149,7 @@ function latestSandboxes(sandboxes: readonly Sandbox[]): Seen[] {
 }
 
 interface Seen extends Sandbox {
-  readonly ended: readonly string[];
+  readonly ended: Sandbox['containers'];
 }
 
 const isLater = (one: Sandbox, other: Sandbox): boolean =>
@@ -178,6 +196,7 @@ function runtimePod(sandbox: Seen): RuntimePod {
       containers.every((container) => container.state === 'running' || (container.state === 'exited' && container.exitCode === 0)),
     attempts: containers.reduce((sum, container) => sum + container.attempt, 0),
     runningContainerIds: running.map((container) => container.id),
-    endedContainerIds: sandbox.ended,
+    endedContainerIds: sandbox.ended.map(({ id }) => id),
+    crashedContainerIds: sandbox.ended.filter(({ exitCode }) => exitCode !== 0).map(({ id }) => id),
   };
 }

@@ -85,6 +85,10 @@ export interface RuntimeSource {
   list(): Promise<RuntimeSnapshot>;
   /** Stops a container; 0 s means kill. Stopping one that is gone or stopped already succeeds. */
   stopContainer(id: string, timeoutSeconds: number): Promise<void>;
+  /** Stops a sandbox and what runs in it. Stopping one that is gone or stopped already succeeds. */
+  stopSandbox(id: string): Promise<void>;
+  /** Whether the runtime has the image, by the reference in a pod's spec. */
+  hasImage(reference: string): Promise<boolean>;
   /** Removes a container that has ended. Removing one that is gone already succeeds. */
   removeContainer(id: string): Promise<void>;
   /** Whether the runtime sends container events; where it does not, the caller has to look more often. */

@@ -6,7 +6,7 @@ import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Decision } from '../../src/checkpoint/decide.ts';
 import { EMPTY_MEMORY } from '../../src/checkpoint/memory.ts';
-import { NO_QUESTIONS, type ApiState } from '../../src/checkpoint/model.ts';
+import { type ApiState, NO_QUESTIONS } from '../../src/checkpoint/model.ts';
 import type { Reason } from '../../src/checkpoint/verdict.ts';
 import { workloadKey } from '../../src/checkpoint/workload.ts';
 import { CONDITION_TYPE } from '../../src/report/condition.ts';
@@ -91,6 +91,7 @@ async function turn({ reason, copies, proven, active }: Seen, api: ApiState = { 
     reports: new Map([[KEY, { reason, message: 'a sentence' }]]),
     wakeAt: undefined,
     flux: false,
+    questions: NO_QUESTIONS,
   };
   await reporter.report(observation([seen], { now: mono, api }), decision);
   await reporter.idle();

@@ -15,7 +15,7 @@ import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.t
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import { pointAt, recordActivation, saveGeneration, settleBoot } from '../../src/checkpoint/store/write.ts';
 import { workloadKey } from '../../src/checkpoint/workload.ts';
-import { candidate } from '../../src/recovery/activation.ts';
+import { candidate } from '../../src/recovery/candidate.ts';
 import { effectsOn } from '../support/store/effects.ts';
 import { ABOUT, SCHEDULER, sampleCopy } from '../support/store/sample.ts';
 

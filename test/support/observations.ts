@@ -27,6 +27,7 @@ export const POLICY: Policy = {
   stableFor: 10_000,
   checkpointGracePeriod: 60_000,
   trialDeadline: 90_000,
+  orphanAfter: 20_000,
 };
 
 export const APISERVER: Workload = { namespace: 'kube-system', group: 'apps', kind: 'DaemonSet', name: 'kube-apiserver' };
@@ -46,12 +47,13 @@ export function generation(number: number, of: string, traits: Traits): StoredGe
 
 export function stored(
   generations: readonly StoredGeneration[],
-  pointers: Partial<Pick<StoredWorkload, 'newest' | 'proven' | 'previous' | 'activations'>>,
+  pointers: Partial<Pick<StoredWorkload, 'newest' | 'proven' | 'previous' | 'activations' | 'failing'>>,
 ): StoredWorkload {
   return {
     generations: new Map(generations.map((g) => [g.number, g])),
     damaged: new Map(),
     damagedPointers: [],
+    failing: new Map(),
     newest: undefined,
     proven: undefined,
     previous: undefined,
@@ -81,6 +83,7 @@ export function runtimePod(phase: Exclude<PodPhase, 'none'>, more: Partial<Runti
     attempts: 0,
     runningContainerIds: running === 1 ? ['c'] : [],
     endedContainerIds: [],
+    crashedContainerIds: [],
     ...more,
   };
 }

@@ -333,6 +333,7 @@ describe('save', () => {
 });
 
 describe('retire', () => {
+  const ownerGone = new Map([[workloadKey(SCHEDULER), { state: 'gone' as const }]]);
   const gone = workload(SCHEDULER, {
     parent: { state: 'absent', unmarked: false },
     stored: stored([generation(1, 'spec', EXCLUSIVE)], { newest: 1, proven: 1 }),
@@ -340,7 +341,7 @@ describe('retire', () => {
 
   it('asks for the pod by name after the grace period, again after another one, and retires when it is confirmed', () => {
     const absences = (now: number) => new Map(now < NOW + 130_000 ? [] : [[PARENT_UID, 'gone' as const]]);
-    const world = (now: number) => observation([gone], { absences: absences(now) });
+    const world = (now: number) => observation([gone], { absences: absences(now), owners: ownerGone });
     expect(kinds(over([NOW, NOW + 59_000], world))).toEqual([]);
     expect(over([NOW, NOW + 60_000], world).actions).toMatchObject([
       { kind: 'confirmAbsence', pod: { name: 'parent-abcde', uid: PARENT_UID } },
@@ -354,6 +355,7 @@ describe('retire', () => {
     const world = (now: number) =>
       observation([now === NOW + 30_000 ? { ...gone, parent: { state: 'unknown' } } : gone], {
         api: now === NOW + 30_000 ? { state: 'unreachable', detail: '' } : { state: 'ok' },
+        owners: ownerGone,
       });
     expect(
       decide(over([NOW, NOW + 30_000, NOW + 31_000], world).memory, { ...world(NOW + 60_000), now: NOW + 60_000 }, POLICY).reports.get(

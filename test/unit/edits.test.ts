@@ -11,7 +11,7 @@ describe('a manifest that somebody edits again and again', () => {
   const edited = observation(
     [
       workload(APISERVER, {
-        copyPods: [copyPod(1)],
+        copyPods: [{ ...copyPod(1), activation: 3 }],
         stored: stored([generation(1, 'spec', API)], { newest: 1, proven: 1, activations: 3 }),
         active: [{ file: 'f', generation: 1, activation: 3, edits: ['spec.containers'] }],
       }),

@@ -10,7 +10,7 @@ const EFFECTS: Effects = {
   checkpointDir: '/nowhere',
   podManifestPath: '/nowhere',
   api: { confirmAbsence: () => Promise.resolve() },
-  runtime: { stopContainer: () => Promise.resolve(), removeContainer: () => Promise.resolve() },
+  runtime: { stopContainer: () => Promise.resolve(), stopSandbox: () => Promise.resolve(), removeContainer: () => Promise.resolve() },
   stopGraceSeconds: 0,
   wallClock: () => 0,
   transaction: () => Promise.reject(Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })),

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Decision } from '../../src/checkpoint/decide.ts';
 import { EMPTY_MEMORY } from '../../src/checkpoint/memory.ts';
-import type { Observation, StoredWorkload, WorkloadObservation } from '../../src/checkpoint/model.ts';
+import { NO_QUESTIONS, type Observation, type StoredWorkload, type WorkloadObservation } from '../../src/checkpoint/model.ts';
 import type { Reason } from '../../src/checkpoint/verdict.ts';
 import { workloadKey } from '../../src/checkpoint/workload.ts';
 import { stateOf, transitions } from '../../src/report/transitions.ts';
@@ -15,7 +15,7 @@ const T2 = '2026-01-01T00:00:02.000Z';
 
 function decision(reason: Reason | undefined, message = 'a sentence'): Decision {
   const reports = new Map(reason === undefined ? [] : [[KEY, { reason, message }] as const]);
-  return { memory: EMPTY_MEMORY, actions: [], reports, wakeAt: undefined, flux: false };
+  return { memory: EMPTY_MEMORY, actions: [], reports, wakeAt: undefined, flux: false, questions: NO_QUESTIONS };
 }
 
 function seen(more: Partial<WorkloadObservation>, also: Partial<Observation> = {}): Observation {

@@ -11,6 +11,7 @@ import { errnoOf, isErrno, kindOf, listDirectory, readRegular } from '../../plat
 import type { GenerationNumber, StoredGeneration, StoredWorkload } from '../model.ts';
 import { type Workload, type WorkloadKey, workloadFileName, workloadKey } from '../workload.ts';
 import { DamagedError, FormatError } from './errors.ts';
+import { readFailing } from './failing.ts';
 import {
   decodeCounter,
   decodeFormatLine,
@@ -219,6 +220,7 @@ export async function readStored(
     newest: newestPointed !== undefined && typeof newest === 'object' && highest <= newest.highest ? newestPointed : highest || undefined,
     proven: proven ?? previous,
     previous,
+    failing: await readFailing(directory),
     activations: await readActivations(directory),
   };
 }

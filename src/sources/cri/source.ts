@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import type { RuntimeSnapshot, RuntimeSource } from '../snapshots.ts';
 import { type Connection, connect, type Method, parseEndpoint, RuntimeError } from './client.ts';
-import { type Container, ContainerState, RuntimeServiceService } from './generated/runtime.ts';
+import { type Container, ContainerState, ImageServiceService, RuntimeServiceService } from './generated/runtime.ts';
 import { type ContainerDetail, joinSandboxes } from './join.ts';
 
 export interface RuntimeSourceOptions {
@@ -70,6 +70,21 @@ class CriSource implements RuntimeSource {
   async stopContainer(id: string, timeoutSeconds: number): Promise<void> {
     const timeoutMs = timeoutSeconds * 1000 + this.#options.requestTimeoutMs;
     await this.#unlessGone(RuntimeServiceService.stopContainer, { containerId: id, timeout: BigInt(Math.ceil(timeoutSeconds)) }, timeoutMs);
+  }
+
+  async stopSandbox(id: string): Promise<void> {
+    await this.#unlessGone(RuntimeServiceService.stopPodSandbox, { podSandboxId: id }, this.#options.requestTimeoutMs);
+  }
+
+  async hasImage(reference: string): Promise<boolean> {
+    const connection = await this.#connected();
+    const image = { image: reference, annotations: {}, userSpecifiedImage: '', runtimeHandler: '' };
+    const answer = await connection
+      .call(ImageServiceService.imageStatus, { image, verbose: false }, this.#options.requestTimeoutMs)
+      .catch((error: unknown) => {
+        throw this.#failed(connection, error);
+      });
+    return answer.image !== undefined;
   }
 
   async removeContainer(id: string): Promise<void> {

@@ -47,7 +47,7 @@ export async function testHost(base = tmpdir()): Promise<Host> {
     stopGraceSeconds: 0,
     transaction: (change) => change(),
     api: { confirmAbsence: no },
-    runtime: { stopContainer: no, removeContainer: no },
+    runtime: { stopContainer: no, stopSandbox: no, removeContainer: no },
   };
   const host: Host = {
     dir,

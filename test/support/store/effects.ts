@@ -9,7 +9,7 @@ export function effectsOn(checkpointDir: string, podManifestPath: string): Effec
     checkpointDir,
     podManifestPath,
     api: { confirmAbsence: outOfPlace },
-    runtime: { stopContainer: outOfPlace, removeContainer: outOfPlace },
+    runtime: { stopContainer: outOfPlace, stopSandbox: outOfPlace, removeContainer: outOfPlace },
     stopGraceSeconds: 1,
     wallClock: Date.now,
     transaction: (change) => withTransaction(checkpointDir, change),

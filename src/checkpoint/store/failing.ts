@@ -1,0 +1,85 @@
+/**
+ * Specs marked failing: one small file a workload, `failing.json`, `{"<digest>": {"since": "<RFC 3339>", "detail": "<sentence>"}}`. One that cannot be read
+ * counts for nothing: what it kept from being tried is tried again, and marked again.
+ */
+import { isErrno, readRegular, removeDurable, replaceDurable } from '../../platform/durable.ts';
+import type { Digest, Failing } from '../model.ts';
+import type { Workload } from '../workload.ts';
+import { failingPath, workloadPath } from './paths.ts';
+
+const FILE_LIMIT = 64 * 1024;
+/** The latest are kept: a spec that was given up long ago does not come back. */
+const SPECS = 16;
+const DETAIL = 500;
+
+const NONE: ReadonlyMap<Digest, Failing> = new Map();
+
+export async function readFailing(workloadDir: string): Promise<ReadonlyMap<Digest, Failing>> {
+  try {
+    const bytes = await readRegular(failingPath(workloadDir), FILE_LIMIT);
+    return bytes === undefined ? NONE : decodeFailing(bytes.toString());
+  } catch (error) {
+    if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM')) throw error;
+    return NONE;
+  }
+}
+
+/** What is not a mark is left out. */
+export function decodeFailing(text: string): ReadonlyMap<Digest, Failing> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return NONE;
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return NONE;
+  return new Map(
+    Object.entries(value).flatMap(([digest, mark]: [string, unknown]): [Digest, Failing][] =>
+      isFailing(mark) ? [[digest as Digest, { since: mark.since, detail: mark.detail }]] : [],
+    ),
+  );
+}
+
+function isFailing(mark: unknown): mark is Failing {
+  return (
+    typeof mark === 'object' &&
+    mark !== null &&
+    'since' in mark &&
+    typeof mark.since === 'string' &&
+    'detail' in mark &&
+    typeof mark.detail === 'string'
+  );
+}
+
+/** Inside a store transaction. */
+export async function markFailing(root: string, workload: Workload, digest: Digest, detail: string, wallClock: number): Promise<void> {
+  const directory = workloadPath(root, workload);
+  const marks = new Map(await readFailing(directory));
+  marks.delete(digest);
+  marks.set(digest, { since: new Date(wallClock).toISOString(), detail: detail.slice(0, DETAIL) });
+  await write(directory, [...marks].slice(-SPECS));
+}
+
+/**
+ * Clears marks: that of one spec, or all. Inside a store transaction.
+ * @returns the digests whose marks were cleared.
+ */
+export async function forgive(root: string, workload: Workload, digest?: Digest): Promise<Digest[]> {
+  const directory = workloadPath(root, workload);
+  const marks = await readFailing(directory);
+  const cleared = [...marks.keys()].filter((marked) => digest === undefined || marked === digest);
+  if (cleared.length > 0)
+    await write(
+      directory,
+      [...marks].filter(([marked]) => !cleared.includes(marked)),
+    );
+  return cleared;
+}
+
+async function write(directory: string, marks: readonly (readonly [Digest, Failing])[]): Promise<void> {
+  if (marks.length === 0) {
+    await removeDurable(failingPath(directory));
+    return;
+  }
+  await replaceDurable(failingPath(directory), Buffer.from(`${JSON.stringify(Object.fromEntries(marks), undefined, 2)}\n`));
+}

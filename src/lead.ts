@@ -1,0 +1,202 @@
+/** What the process that leads does: connects the sources, `decide` and the actions, and looks until it is told to end. */
+import type { Logger } from 'pino';
+import type { Effects } from './act.ts';
+import type { CopyPolicy, Token } from './checkpoint/copy-types.ts';
+import type { Digest, Observation } from './checkpoint/model.ts';
+import { KUBERNETES_SERVICE, objectReferences } from './checkpoint/references.ts';
+import { loadGeneration } from './checkpoint/store/load.ts';
+import { readStore } from './checkpoint/store/read.ts';
+import { readStoredTokens } from './checkpoint/store/tokens.ts';
+import { prepareStore } from './checkpoint/store/write.ts';
+import type { WorkloadKey } from './checkpoint/workload.ts';
+import { parseKubernetesService } from './commands/options.ts';
+import type { RunOptions } from './commands/run.ts';
+import { createCopier } from './copier.ts';
+import { createWake, runDaemon } from './daemon.ts';
+import { withTransaction } from './lock/transaction.ts';
+import { onFsync } from './platform/fsync-times.ts';
+import type { Metrics } from './platform/metrics.ts';
+import { createCourier } from './report/courier.ts';
+import { countedClient, countedRuntime, countOutcome } from './report/metrics.ts';
+import { createReporter, type Reported } from './report/reporter.ts';
+import { createApiClient } from './sources/api/client.ts';
+import type { Kubeconfig } from './sources/api/kubeconfig.ts';
+import { createOwnersSource } from './sources/api/owners.ts';
+import { ownersKubeconfig } from './sources/api/owners-identity.ts';
+import { createApiSource } from './sources/api/source.ts';
+import { createAskedSources } from './sources/asked.ts';
+import { readBootId } from './sources/boot.ts';
+import { createRuntimeSource } from './sources/cri/source.ts';
+import { createDiskSource } from './sources/disk.ts';
+import { createKubeletLockSource } from './sources/kubelet-lock.ts';
+import { observe } from './sources/observe.ts';
+import { readOwnPod } from './sources/own-pod.ts';
+import type { RuntimeSnapshot, RuntimeSource } from './sources/snapshots.ts';
+import { identityDirectories, watchFiles } from './sources/watch-files.ts';
+import { writeLeader } from './status.ts';
+import { VERSION } from './version.ts';
+
+/** A runtime that does not answer must not hold up saving: after this long it counts as unknown, and its answer wakes the loop when it comes. */
+const RUNTIME_PATIENCE = 1_000;
+/** Without events the runtime is looked at more often. Neither costs an API request. */
+const QUIET = { withEvents: 10_000, withoutEvents: 3_000 };
+const FLUX = 200;
+
+export type CheckedOptions = RunOptions & { readonly nodeName: string };
+
+export interface Lead {
+  readonly options: CheckedOptions;
+  readonly kubeconfig: Kubeconfig;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Called at each turn of the loop. */
+  readonly onReport: (reported: Reported) => void;
+  /** Leaderships given up before, for a new version that is still not proven. */
+  readonly steppedDown: Observation['steppedDown'];
+  /** Gives up this one. */
+  readonly stepDown: (digest: Digest) => void;
+  readonly signal: AbortSignal;
+}
+
+export async function lead({ options, kubeconfig, log, metrics, onReport, steppedDown, stepDown, signal }: Lead): Promise<void> {
+  const { checkpointDir, podManifestPath } = options;
+  const clock = () => performance.now();
+  const bootId = await readBootId(options.bootIdFile);
+  await prepareStore(checkpointDir);
+  const wake = createWake();
+  onFsync((seconds) => metrics.fsyncDuration.observe(seconds));
+  const client = countedClient(createApiClient(kubeconfig), metrics, log);
+  const api = createApiSource({
+    client,
+    nodeName: options.nodeName,
+    // Where the operator does not say how copies reach the API server, the cluster does.
+    references: (pod) => (options.kubernetesService === undefined ? [...objectReferences(pod), KUBERNETES_SERVICE] : objectReferences(pod)),
+    tokens: await storedTokens(checkpointDir, log),
+    onChange: wake.wake,
+    log,
+  });
+  const runtime = countedRuntime(
+    createRuntimeSource({
+      endpoint: options.containerRuntimeEndpoint,
+      requestTimeoutMs: options.runtimeRequestTimeout,
+      onEvent: wake.wake,
+      log,
+    }),
+    metrics,
+  );
+  const watching = watchFiles([podManifestPath, ...identityDirectories(kubeconfig)], wake.wake, log);
+  const kubelet = createKubeletLockSource(options.kubeletLockFile);
+  const disk = createDiskSource(checkpointDir, podManifestPath);
+  const copier = createCopier(copyPolicy(options));
+  const self = options.self as WorkloadKey | undefined;
+  const effects: Effects = {
+    checkpointDir,
+    podManifestPath,
+    api,
+    runtime,
+    stopGraceSeconds: Math.ceil(options.stopGracePeriod / 1000),
+    wallClock: Date.now,
+    stepDown,
+    transaction: (change) => withTransaction(checkpointDir, change, { bootId }),
+  };
+  // systemd gives every service of its own an INVOCATION_ID; containers do not get that of their runtime.
+  const onHost = self === undefined || process.env['INVOCATION_ID'] !== undefined;
+  const identity = await ownersIdentity(options, kubeconfig, log);
+  const owners = createOwnersSource({
+    client: identity && countedClient(createApiClient(identity), metrics, log),
+    nodeClient: client,
+    nodeName: options.nodeName,
+    onChange: wake.wake,
+    log,
+  });
+  const asked = createAskedSources({
+    load: async (workload, generation) => (await loadGeneration(checkpointDir, workload, generation)).pod,
+    runtime,
+    owners,
+    runsIn: await readOwnPod(onHost, options.mountinfoFile),
+    steppedDown,
+    onChange: wake.wake,
+  });
+  // For people only: a full disk must not keep the node down.
+  await writeLeader(checkpointDir, {
+    pid: process.pid,
+    where: onHost ? 'host' : `a pod of ${self}`,
+    since: new Date().toISOString(),
+    bootId,
+    version: VERSION,
+  }).catch((error: unknown) =>
+    log.warn({ error: error instanceof Error ? error.message : String(error) }, 'leader.json could not be written'),
+  );
+  try {
+    await runDaemon({
+      effects,
+      reporter: createReporter({
+        checkpointDir,
+        log,
+        wallClock: Date.now,
+        nodeName: options.nodeName,
+        courier: createCourier({ client, nodeName: options.nodeName, log, signal, clock, wallClock: Date.now }),
+        onReport,
+      }),
+      onOutcome: (outcome) => countOutcome(metrics, outcome),
+      policy: options,
+      clock,
+      observe: async (questions) => {
+        const [listed, read, lock] = await Promise.all([listWithin(runtime, RUNTIME_PATIENCE, wake.wake), disk.read(), kubelet.read()]);
+        const snapshot = api.snapshot();
+        const answers = asked.snapshot();
+        const seen = { now: clock(), bootId, api: snapshot, runtime: listed, disk: read, kubelet: lock, self, asked: answers };
+        const observation = observe(seen, copier);
+        asked.ask(
+          questions,
+          [...observation.workloads.values()].map(({ workload }) => workload),
+          snapshot,
+        );
+        return observation;
+      },
+      wake,
+      pace: { quiet: () => (runtime.sendsEvents ? QUIET.withEvents : QUIET.withoutEvents), flux: FLUX },
+      log,
+      signal,
+    });
+  } finally {
+    await Promise.allSettled([watching.close(), api.stop(), runtime.stop(), owners.stop()]);
+  }
+}
+
+/** Without an identity that may read owners, what is known of them is time. One that cannot be used is said, and the rest goes on. */
+async function ownersIdentity(options: RunOptions, node: Kubeconfig, log: Logger): Promise<Kubeconfig | undefined> {
+  const { ownersKubeconfig: kubeconfig, ownersTokenDir: tokenDir } = options;
+  try {
+    return await ownersKubeconfig({ ...(kubeconfig !== undefined && { kubeconfig }), ...(tokenDir !== undefined && { tokenDir }) }, node);
+  } catch (error) {
+    log.warn({ error: error instanceof Error ? error.message : String(error) }, 'owners cannot be read: what is known of them is time');
+    return undefined;
+  }
+}
+
+/** A store that cannot be read now is looked at again by every observation; without its tokens others are asked for. */
+async function storedTokens(checkpointDir: string, log: Logger): Promise<ReadonlyMap<string, Token>> {
+  try {
+    return await readStoredTokens(checkpointDir, await readStore(checkpointDir));
+  } catch (error) {
+    log.warn({ error: error instanceof Error ? error.message : String(error) }, 'the stored tokens cannot be read');
+    return new Map();
+  }
+}
+
+async function listWithin(runtime: RuntimeSource, ms: number, wake: () => void): Promise<RuntimeSnapshot> {
+  const listing = runtime.list();
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<RuntimeSnapshot>((resolve) => {
+    timer = setTimeout(() => {
+      resolve({ state: 'unknown', detail: `no answer for ${ms} ms` });
+      void listing.then(wake);
+    }, ms);
+  });
+  return Promise.race([listing, patience]).finally(() => clearTimeout(timer));
+}
+
+function copyPolicy({ secretEnv, kubernetesService }: RunOptions): CopyPolicy {
+  return { secretEnv, ...(kubernetesService !== undefined && { kubernetesService: parseKubernetesService(kubernetesService) }) };
+}

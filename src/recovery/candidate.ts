@@ -1,0 +1,25 @@
+/** Which generation an activation takes. */
+import type { Action, Digest, GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
+import type { Case } from '../checkpoint/verdict.ts';
+
+/**
+ * What a reboot gets: the proven generation, or the newest one while none is proven. The one that was proven before it takes its place where its spec is
+ * marked failing, or its copy crashed here; where that goes for both, the proven one is as good as any.
+ */
+export function candidate(stored: StoredWorkload | undefined, crashed: readonly Digest[] = []): GenerationNumber | undefined {
+  return provenCandidate(stored, crashed) ?? stored?.newest;
+}
+
+/** The same, of what was proven once. */
+export function provenCandidate(stored: StoredWorkload | undefined, crashed: readonly Digest[] = []): GenerationNumber | undefined {
+  if (stored?.proven === undefined) return undefined;
+  const both = [stored.proven, stored.previous].filter((number) => number !== undefined);
+  const digest = (number: GenerationNumber) => stored.generations.get(number)?.digest;
+  const sound = both.filter((number) => !stored.failing.has(digest(number) ?? ('' as Digest)));
+  return sound.find((number) => !crashed.includes(digest(number) ?? ('' as Digest))) ?? sound[0] ?? stored.proven;
+}
+
+export function activateAction({ workload }: Case, generation: GenerationNumber): Action {
+  // A new number for each activation, and so a new pod name: the kubelet makes a static pod wait for an older one of the same name to end.
+  return { kind: 'activate', workload: workload.workload, generation, activation: (workload.stored?.activations ?? 0) + 1 };
+}

@@ -1,0 +1,173 @@
+/**
+ * The active copy itself. Its manifest may be refused by the kubelet (design rule 5, reissue), its spec may crash (rule 3: the generation proven before it
+ * takes its place), and what is left of one whose manifest is gone has to be stopped here while the kubelet does not act on removals.
+ */
+import type { CopyMemory, WorkloadMemory } from '../checkpoint/memory.ts';
+import type { ActiveManifest, CopyPod, Digest, Millis, Observation, WorkloadObservation } from '../checkpoint/model.ts';
+import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
+import { activateAction, candidate } from './candidate.ts';
+import { CRASHES, countCrashes } from './crashes.ts';
+import { deactivateAll, makeRoom } from './yield.ts';
+
+/** The kubelet reads its directory again every 20 s, whatever its watch has missed. */
+const NO_SANDBOX: Millis = 20_000;
+/** Manifests in a row before it is said that the kubelet refuses the copy, and how long until another one is tried. */
+const MANIFESTS = 3;
+const REISSUE_AGAIN: Millis = 10 * 60_000;
+/** A kubelet that watches its directory has forgotten a pod that long after its manifest went. */
+const FORGOTTEN: Millis = 5_000;
+const ACTIVATIONS_KEPT = 4;
+
+export function latestActive({ active }: WorkloadObservation): ActiveManifest | undefined {
+  return active.toSorted((a, b) => b.activation - a.activation)[0];
+}
+
+type Remembered = Pick<
+  { [K in keyof WorkloadMemory]: WorkloadMemory[K] | undefined },
+  'copy' | 'crashedCopies' | 'activations' | 'reissues'
+>;
+
+export function rememberCopy(memory: WorkloadMemory, workload: WorkloadObservation, { now, runtime }: Observation): Remembered {
+  const latest = latestActive(workload);
+  const { crashedCopies, activations } = memory;
+  if (latest === undefined) return { copy: undefined, crashedCopies, activations, reissues: undefined };
+  const before = memory.copy?.activation === latest.activation ? memory.copy : undefined;
+  const known: CopyMemory = before ?? { activation: latest.activation, generation: latest.generation };
+  const times = before === undefined ? [...(activations ?? []), now].slice(-ACTIVATIONS_KEPT) : activations;
+  if (runtime.state !== 'ok') return { copy: known, crashedCopies, activations: times, reissues: memory.reissues };
+  const pod = workload.copyPods.find(({ activation }) => activation === latest.activation);
+  const copy = rememberPod(known, pod, workload, now);
+  const digest = workload.stored?.generations.get(latest.generation)?.digest;
+  return {
+    copy,
+    crashedCopies: withCrashed(crashedCopies, digest, copy, now),
+    activations: times,
+    reissues: pod === undefined ? memory.reissues : undefined,
+  };
+}
+
+function rememberPod(before: CopyMemory, pod: CopyPod | undefined, { parentPods }: WorkloadObservation, now: Millis): CopyMemory {
+  const { activation, generation } = before;
+  if (pod === undefined) return { activation, generation, missingSince: before.missingSince ?? now };
+  const upSince = pod.up ? (before.upSince ?? now) : undefined;
+  // A copy that was activated by this daemon was seen without a pod first: what crashed since then counts.
+  const seenBefore = before.crashes ?? (before.missingSince === undefined ? undefined : { uid: pod.uid, count: 0, seen: [] });
+  const crashes = countCrashes(
+    seenBefore,
+    pod,
+    now,
+    parentPods.some(({ running }) => running > 0),
+    upSince,
+  );
+  return {
+    activation,
+    generation,
+    crashes,
+    ...(pod.created === 0 ? { emptySince: before.emptySince ?? now } : {}),
+    ...(upSince === undefined ? {} : { upSince }),
+  };
+}
+
+const FIRM: Millis = 10_000;
+
+function withCrashed(
+  crashed: readonly Digest[] | undefined,
+  digest: Digest | undefined,
+  { crashes, upSince }: CopyMemory,
+  now: Millis,
+): readonly Digest[] | undefined {
+  if (digest === undefined) return crashed;
+  if (upSince !== undefined && now - upSince >= FIRM) return crashed?.filter((other) => other !== digest);
+  if ((crashes?.count ?? 0) < CRASHES || crashed?.includes(digest) === true) return crashed;
+  return [...(crashed ?? []), digest];
+}
+
+/** Rule 3, second half: what the copy that crashes is a copy of may itself be at fault, a Secret that was rotated to garbage for example. */
+export function fallBack(given: Case, isSelf: boolean): Verdict | undefined {
+  const { workload, memory } = given;
+  const active = latestActive(workload);
+  if (active === undefined || (memory.copy?.crashes?.count ?? 0) < CRASHES || memory.copy?.upSince !== undefined) return undefined;
+  const generation = candidate(workload.stored, memory.crashedCopies);
+  const generations = workload.stored?.generations;
+  if (generation === undefined || generations?.get(generation)?.digest === generations?.get(active.generation)?.digest)
+    return {
+      reason: 'CopyCrashing',
+      message: `the copy crashes (generation ${active.generation}), and no other generation is better: see its containers' logs`,
+      flux: true,
+    };
+  return {
+    reason: 'CopyCrashing',
+    message: `the copy crashes (generation ${active.generation}): generation ${generation} takes its place`,
+    actions: [activateAction(given, generation), ...(isSelf ? deactivateAll(workload) : makeRoom(workload))],
+    flux: true,
+  };
+}
+
+/** Rule 5. The kubelet does not try a static pod again that it has refused; one of another name is another pod. */
+export function reissue(given: Case, isSelf: boolean): Verdict | undefined {
+  const { observation, workload, memory } = given;
+  const { now } = observation;
+  const active = latestActive(workload);
+  const copy = memory.copy;
+  if (active === undefined || copy === undefined) return undefined;
+  const why = workload.refusal === undefined || workload.refusal.length === 0 ? '' : `: ${workload.refusal.join('; ')}`;
+  if (copy.emptySince !== undefined && now - copy.emptySince >= NO_SANDBOX)
+    return {
+      reason: 'CopyNotStarting',
+      message: `the copy has had a sandbox and no container for ${seconds(now - copy.emptySince)}${why}`,
+      flux: true,
+    };
+  if (copy.missingSince === undefined) return undefined;
+  const due = copy.missingSince + NO_SANDBOX;
+  if (now < due) return undefined;
+  const tried = 1 + (memory.reissues?.count ?? 0);
+  const next = tried < MANIFESTS ? due : (memory.reissues?.at ?? due) + REISSUE_AGAIN;
+  if (now < next)
+    return { reason: 'CopyRefused', message: `the kubelet runs none of the last ${tried} manifests of the copy${why}`, wakeAt: next };
+  return {
+    reason: 'Reissuing',
+    message: `the kubelet has made no sandbox for ${active.file} in ${seconds(now - copy.missingSince)}${why}: it gets a manifest of another name`,
+    actions: [activateAction(given, active.generation), ...(isSelf ? deactivateAll(workload) : makeRoom(workload))],
+    memory: { ...memory, reissues: { count: Math.min(tried, MANIFESTS), at: now } },
+    flux: true,
+  };
+}
+
+/** Where the reason for a refusal is looked for: it costs requests to the runtime and the API server. */
+export function asksWhy({ memory, observation: { now } }: Pick<Case, 'memory' | 'observation'>): boolean {
+  const since = memory.copy?.missingSince ?? memory.copy?.emptySince;
+  return since !== undefined && now - since >= NO_SANDBOX / 2;
+}
+
+/** Pods of copies without a manifest. */
+function leftovers({ copyPods, active }: WorkloadObservation): CopyPod[] {
+  const known = new Set(active.map(({ activation }) => activation));
+  return copyPods.filter((pod) => !known.has(pod.activation) && (pod.sandboxReady || pod.running > 0));
+}
+
+export function rememberLeftover(
+  memory: WorkloadMemory,
+  workload: WorkloadObservation,
+  { now, runtime, api }: Observation,
+): Millis | undefined {
+  if (runtime.state !== 'ok') return memory.leftoverSince;
+  // With the API server there the kubelet ends them itself, and gives them the time that they may take.
+  return api.state !== 'ok' && leftovers(workload).length > 0 ? (memory.leftoverSince ?? now) : undefined;
+}
+
+/**
+ * The removal of a manifest does nothing until the kubelet has once synced with the API server: the kubelet forgets the pod, and its containers run on,
+ * with the ports and files that their successor needs.
+ */
+export function stopLeftovers({ workload, memory, observation: { now } }: Case): Verdict['actions'] {
+  if (memory.leftoverSince === undefined || now - memory.leftoverSince < FORGOTTEN) return [];
+  const pods = leftovers(workload);
+  return [
+    {
+      kind: 'stopLeftover',
+      workload: workload.workload,
+      containerIds: pods.flatMap(({ runningContainerIds }) => runningContainerIds),
+      sandboxIds: pods.map(({ sandboxId }) => sandboxId),
+    },
+  ];
+}
