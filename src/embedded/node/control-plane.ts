@@ -90,7 +90,7 @@ export function controlPlaneObjects(options: ControlPlaneOptions): ManifestObjec
       mounts: [secretVolume('kube-scheduler')],
       readinessProbe: { httpGet: { host: '127.0.0.1', path: '/healthz', port: scheduler }, periodSeconds: 1 },
     }),
-    ...(options.checkpointerFlags === undefined ? [] : [checkpointer(layout, options.checkpointerFlags)]),
+    ...(options.checkpointerFlags === undefined ? [] : [checkpointer(layout, options.ports, options.checkpointerFlags)]),
   ];
 }
 
@@ -105,11 +105,11 @@ function kubernetesService(port: number): ManifestObject {
 }
 
 /** The daemon as a DaemonSet: its host directories are mounted at the same paths. */
-function checkpointer(layout: Layout, flags: readonly string[]): ManifestObject {
+function checkpointer(layout: Layout, ports: Ports, flags: readonly string[]): ManifestObject {
   const same = (name: string, path: string, type: string) => hostPath(name, path, type, path);
   return daemonSet({
     name: CHECKPOINTER,
-    args: ['run', ...checkpointerFlags(layout), `--self=${NAMESPACE}/DaemonSet/${CHECKPOINTER}`, ...flags],
+    args: ['run', ...checkpointerFlags(layout, ports), `--self=${NAMESPACE}/DaemonSet/${CHECKPOINTER}`, ...flags],
     env: [
       { name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
       { name: 'CHECKPOINTER_BOOT_ID_FILE', value: layout.bootIdFile },
@@ -123,13 +123,14 @@ function checkpointer(layout: Layout, flags: readonly string[]): ManifestObject 
 }
 
 /** Flags that every checkpointer on the node has, in a pod or on the host. */
-export function checkpointerFlags(layout: Layout): string[] {
+export function checkpointerFlags(layout: Layout, ports: Ports): string[] {
   return [
     `--kubeconfig=${layout.kubeletConf}`,
     `--pod-manifest-path=${layout.manifests}`,
     `--checkpoint-dir=${layout.checkpointDir}`,
     `--lock-file=${layout.lockFile}`,
     `--container-runtime-endpoint=unix://${layout.criSocket}`,
+    `--metrics-address=127.0.0.1:${ports.checkpointer}`,
   ];
 }
 

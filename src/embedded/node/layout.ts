@@ -66,11 +66,13 @@ export interface Ports {
   readonly apiserver: number;
   readonly controllerManager: number;
   readonly scheduler: number;
+  /** Of the checkpointer that leads: metrics and health. */
+  readonly checkpointer: number;
 }
 
 /** Ports of 127.0.0.1 that are free now; held together while they are chosen, so that they differ. */
 export async function freePorts(): Promise<Ports> {
-  const servers = [createServer(), createServer(), createServer()];
+  const servers = [createServer(), createServer(), createServer(), createServer()];
   const ports = await Promise.all(
     servers.map(
       (server) =>
@@ -84,6 +86,6 @@ export async function freePorts(): Promise<Ports> {
     ),
   );
   await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  const [apiserver = 0, controllerManager = 0, scheduler = 0] = ports;
-  return { apiserver, controllerManager, scheduler };
+  const [apiserver = 0, controllerManager = 0, scheduler = 0, checkpointer = 0] = ports;
+  return { apiserver, controllerManager, scheduler, checkpointer };
 }

@@ -155,7 +155,13 @@ export class EmbeddedNode {
     const { checkpointer } = this.#options;
     if (checkpointer === undefined)
       throw new Error('the node was made without the daemon: give createNode its command line as `checkpointer`');
-    return this.start('checkpointer', [...checkpointer, 'run', `--node-name=${this.name}`, ...checkpointerFlags(this.layout), ...flags]);
+    return this.start('checkpointer', [
+      ...checkpointer,
+      'run',
+      `--node-name=${this.name}`,
+      ...checkpointerFlags(this.layout, this.ports),
+      ...flags,
+    ]);
   }
 
   /** Starts any program as the node's own. Its standard error goes to `log/<name>.log` and to the timeline. */
