@@ -6,7 +6,7 @@
  *        no kubelet, or another one: take nothing away         recovery/kubelet.ts
  *     1  save, prove                                           checkpoint/save.ts, checkpoint/prove.ts
  *     2  activate, for an orphaned owner                       recovery/activation.ts, recovery/orphan.ts
- *        an edited manifest is restored                        recovery/edits.ts
+ *        an edited or damaged copy is replaced                 recovery/edits.ts, recovery/damaged.ts
  *     3  roll back; a copy that crashes                        recovery/rollback.ts, recovery/copies.ts
  *     4  yield, trial                                          recovery/yield.ts, recovery/trial.ts
  *     5  re-issue a copy that the kubelet refused              recovery/copies.ts
@@ -14,7 +14,9 @@
  *     7  self                                                  recovery/self.ts
  */
 import { activate } from '../recovery/activation.ts';
+import { candidate } from '../recovery/candidate.ts';
 import { asksWhy, fallBack, latestActive, reissue, stopLeftovers } from '../recovery/copies.ts';
+import { replaceDamaged } from '../recovery/damaged.ts';
 import { restore } from '../recovery/edits.ts';
 import { type Away, kubeletAway, unlessAway } from '../recovery/kubelet.ts';
 import { isWantedHere, ownerOf } from '../recovery/orphan.ts';
@@ -135,9 +137,9 @@ function runningRule(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadK
       message: `the container runtime does not answer (${observation.runtime.detail}): nothing is started or stopped`,
     };
   }
-  const extra = surplus(given);
-  if (extra !== undefined) return extra;
   const isSelf = observation.self === key;
+  const extra = replaceDamaged(given, candidate(workload.stored, given.memory.crashedCopies), isSelf) ?? surplus(given);
+  if (extra !== undefined) return extra;
   const verdict = isSelf
     ? self(
         given,

@@ -2,6 +2,7 @@
  * Rule 1, save: a parent whose copy changed is written as a new generation, and one that stayed Ready long enough is marked proven. Independent of all
  * other rules. A generation that only differs in what belongs to one pod (its tokens, its name) takes over the proof: it runs the same.
  */
+import { quarantines } from '../recovery/damaged.ts';
 import { isFailing } from '../recovery/rollback.ts';
 import type { Copy } from './copy-types.ts';
 import type { Action, GenerationNumber, StoredGeneration } from './model.ts';
@@ -12,9 +13,8 @@ import type { Case, Verdict } from './verdict.ts';
 export function save({ observation, policy, workload, memory, leaving }: Case): Verdict {
   const stored = workload.stored;
   const offline = stored === undefined ? undefined : provenOffline(memory, policy.proveAfter);
-  const quarantine = [...(stored?.damaged ?? [])].map(
-    ([generation, detail]): Action => ({ kind: 'quarantine', workload: workload.workload, generation, detail }),
-  );
+  // What a runtime that does not answer still runs, nobody knows.
+  const quarantine = observation.runtime.state === 'ok' ? quarantines(workload) : [];
   const kept = { actions: quarantine };
   if (observation.api.state !== 'ok' || workload.parent.state !== 'present' || workload.parent.pod.terminating || leaving) {
     if (offline !== undefined)

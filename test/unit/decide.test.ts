@@ -332,6 +332,27 @@ describe('save', () => {
   });
 });
 
+describe('an active copy whose generation is damaged', () => {
+  const whole = stored([generation(1, 'spec', API)], { newest: 1, proven: 1, activations: 2 });
+  const damaged = { ...whole, damaged: new Map([[2, 'index.json is missing']]) };
+  const active = [{ file: 'f', generation: 2, activation: 2 }];
+  const copyPods = [{ ...copyPod(2), activation: 2 }];
+
+  it('is replaced by a good one, and only then are its files moved away', () => {
+    const before = decide(EMPTY_MEMORY, observation([workload(APISERVER, { stored: damaged, active, copyPods })]), POLICY);
+    expect(kinds(before)).toEqual(['activate kube-apiserver', 'makeRoom kube-apiserver']);
+    const ended = [{ ...copyPod(2), activation: 2, alive: 0, running: 0 }];
+    const after = [{ file: 'g', generation: 1, activation: 3 }];
+    const then = decide(EMPTY_MEMORY, observation([workload(APISERVER, { stored: damaged, active: after, copyPods: ended })]), POLICY);
+    expect(kinds(then)).toContain('quarantine kube-apiserver');
+  });
+
+  it('stays where it is while the runtime does not say what runs', () => {
+    const seen = observation([workload(APISERVER, { stored: damaged })], { runtime: { state: 'unknown', detail: '' } });
+    expect(kinds(decide(EMPTY_MEMORY, seen, POLICY))).toEqual([]);
+  });
+});
+
 describe('retire', () => {
   const ownerGone = new Map([[workloadKey(SCHEDULER), { state: 'gone' as const }]]);
   const gone = workload(SCHEDULER, {
