@@ -17,8 +17,8 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'e2fsprogs', program: 'mkfs.ext4', tests: 'power cuts at the block level' },
   { name: 'mount', program: 'mount', tests: 'power cuts at the block level' },
   { name: 'systemd', program: 'systemd-analyze', tests: 'systemd-analyze of the units, and the boot order on a real systemd' },
-  { name: 'prometheus', program: 'promtool', tests: 'the alert rules' },
   { name: 'util-linux', program: 'flock', tests: 'the leader lock' },
+  { name: 'buildah', program: 'buildah', tests: 'the image and the release' },
 ];
 
 export function missingPackages(names: readonly string[] = SYSTEM_PACKAGES.map(({ name }) => name)): SystemPackage[] {
