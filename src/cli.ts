@@ -1,5 +1,6 @@
 /** The command line: which commands there are, and what an error means to the caller. The only place that ends the process. */
 import { Command, CommanderError, type Option } from 'commander';
+import { doctorCommand } from './commands/doctor.ts';
 import { InputError } from './commands/input-error.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { installHostCommand, uninstallHostCommand } from './commands/install-host.ts';
@@ -9,6 +10,7 @@ import { recoverCommand } from './commands/recover.ts';
 import { runCommand } from './commands/run.ts';
 import { sanitizeCommand } from './commands/sanitize.ts';
 import { verifyCommand } from './commands/verify.ts';
+import { versionCommand } from './commands/version.ts';
 import { VERSION } from './version.ts';
 
 const EXIT_FAILURE = 1;
@@ -20,6 +22,7 @@ function program(): Command {
     .version(VERSION, '-V, --version', 'print the version')
     .addCommand(runCommand())
     .addCommand(inspectCommand())
+    .addCommand(doctorCommand())
     .addCommand(verifyCommand())
     .addCommand(sanitizeCommand())
     .addCommand(recoverCommand())
@@ -27,6 +30,7 @@ function program(): Command {
     .addCommand(kubeletGuardCommand())
     .addCommand(installHostCommand())
     .addCommand(uninstallHostCommand())
+    .addCommand(versionCommand())
     .showHelpAfterError(false);
 }
 

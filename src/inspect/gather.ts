@@ -127,7 +127,7 @@ async function isDirectory(path: string): Promise<boolean> {
 }
 
 /** The lock says whether somebody leads, leader.json who: the kernel names the process that called flock(2), which has ended. */
-async function readLeaderFacts({ lockFile, checkpointDir }: GatherOptions): Promise<LeaderFacts> {
+export async function readLeaderFacts({ lockFile, checkpointDir }: GatherOptions): Promise<LeaderFacts> {
   const [lock, recorded] = await Promise.all([readKubeletLock({ path: lockFile }), readLeader(checkpointDir).catch(() => undefined)]);
   switch (lock.state) {
     case 'held':
