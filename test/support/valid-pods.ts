@@ -10,6 +10,8 @@ export const SECRET_MARK = 'do-not-tell';
 export interface Given {
   readonly pod: V1Pod;
   readonly lookup: ObjectLookup;
+  /** Nothing is known yet. */
+  readonly nothingLookup: ObjectLookup;
   /** The same answers, from objects whose keys stand the other way round. */
   readonly reversedLookup: ObjectLookup;
   readonly secretEnv: 'refuse' | 'inline';
@@ -35,7 +37,7 @@ const downward = fc.record({
       path: fc.constantFrom('labels', 'meta/name', 'uid', 'cpu'),
       mode,
       fieldRef: fc
-        .constantFrom('metadata.labels', 'metadata.name', 'metadata.uid', "metadata.annotations['note']")
+        .constantFrom('metadata.labels', 'metadata.name', 'metadata.uid', 'metadata.annotations', "metadata.annotations['note']")
         .map((fieldPath) => ({ fieldPath })),
     }),
     { maxLength: 3, selector: ({ path }) => path },
@@ -87,7 +89,7 @@ const variableSource = fc.oneof(
   selector.map((configMapKeyRef) => ({ configMapKeyRef })),
   selector.map((secretKeyRef) => ({ secretKeyRef })),
   fc
-    .constantFrom('metadata.name', 'metadata.uid', 'spec.nodeName', 'status.podIP', "metadata.labels['a']")
+    .constantFrom('metadata.name', 'metadata.uid', 'spec.nodeName', 'status.podIP', "metadata.labels['a']", "metadata.annotations['note']")
     .map((fieldPath) => ({ fieldRef: { fieldPath } })),
   fc.constant({ resourceFieldRef: { resource: 'limits.cpu' } }),
 );
@@ -109,12 +111,16 @@ const probe: fc.Arbitrary<V1Probe> = fc.constantFrom<V1Probe[]>(
   { exec: { command: ['true'] } },
 );
 const partOfContainer = fc.record({
+  args: fc.oneof(
+    { weight: 9, arbitrary: fc.constantFrom(undefined, ['--at=$(KUBERNETES_SERVICE_HOST)'], ['$(LEVEL)', '$$(DB_SERVICE_HOST)']) },
+    { weight: 1, arbitrary: fc.constant(['--db=$(DB_SERVICE_HOST)']) },
+  ),
   env: fc.array(variable, { maxLength: 3 }),
   envFrom: imports,
   ports: fc.constantFrom(undefined, [{ name: 'https', containerPort: 6443 }]),
   livenessProbe: fc.option(probe, { nil: undefined }),
   lifecycle: fc.constantFrom(undefined, { preStop: { httpGet: { port: 'https' } } }, { preStop: { sleep: { seconds: 1 } } }),
-  securityContext: fc.constantFrom(undefined, { runAsUser: 1000 }, { privileged: true }),
+  securityContext: fc.constantFrom(undefined, { runAsUser: 1000 }, { privileged: true }, { seLinuxOptions: { level: 's0:c1' } }),
   mounts: fc.array(fc.tuple(fc.nat(3), fc.constantFrom('', '', 'b', 'made', '$(LEVEL)', 'ca.crt'), fc.boolean()), { maxLength: 4 }),
 });
 type Part = typeof partOfContainer extends fc.Arbitrary<infer T> ? T : never;
@@ -132,6 +138,7 @@ function containerOf({ mounts, ...fields }: Part, volumes: readonly V1Volume[], 
 }
 
 const podParts = fc.record({
+  name: fc.constantFrom('proxy-x7k2f', 'proxy.with.dots', `proxy-${'long'.repeat(20)}`),
   sources: fc.array(source, { maxLength: 4 }),
   main: partOfContainer,
   init: partOfContainer,
@@ -144,8 +151,12 @@ const podParts = fc.record({
     { hostUsers: false },
     { hostAliases: [{ ip: '10.0.0.3', hostnames: ['a'] }], dnsPolicy: 'Default' },
     { ephemeralContainers: [{ name: 'debug', image: 'i' }] },
+    { runtimeClassName: 'kata', overhead: { memory: '64Mi' } },
+    { hostname: 'own', enableServiceLinks: false },
   ),
 });
+
+const UNKNOWN: ObjectState<ApiObject> = { state: 'unknown', detail: 'not read yet' };
 
 /** One key is missing now and then. */
 const data = fc
@@ -157,12 +168,19 @@ const objects = fc.record({
   secretOne: data,
   secretTwo: data,
   missing: fc.constantFrom('absent', 'unknown', 'denied'),
+  service: fc.oneof(
+    { weight: 9, arbitrary: fc.constant<ObjectState<ApiObject>>({ state: 'present', object: SERVICE }) },
+    {
+      weight: 1,
+      arbitrary: fc.constantFrom<ObjectState<ApiObject>[]>({ state: 'absent' }, { state: 'denied', detail: 'HTTP 403' }, UNKNOWN),
+    },
+  ),
 });
 
 export const givenPods: fc.Arbitrary<Given> = fc
   .record({ parts: podParts, objects, secretEnv: fc.constantFrom('refuse' as const, 'inline' as const, 'inline' as const) })
   .map(({ parts, objects: stored, secretEnv }) => {
-    const { sources, main, init, restartPolicy, more, ...spec } = parts;
+    const { name, sources, main, init, restartPolicy, more, ...spec } = parts;
     const volumes = sources.map((given, i) => ({ name: `v${i}`, ...given }) as V1Volume);
     const pod = clean<V1Pod>(
       markedPod(
@@ -175,7 +193,7 @@ export const givenPods: fc.Arbitrary<Given> = fc
           ...spec,
           ...more,
         } as Partial<NonNullable<V1Pod['spec']>>,
-        { labels: { a: 'one' } },
+        { name, labels: { a: 'one' }, annotations: { note: `of ${name}` } },
       ),
     );
     const known = new Map<string, ApiObject>([
@@ -187,7 +205,13 @@ export const givenPods: fc.Arbitrary<Given> = fc
       [`PersistentVolumeClaim/${NAMESPACE}/host`, claim({ hostPath: { path: '/srv' } })],
       [`PersistentVolumeClaim/${NAMESPACE}/disk`, claim({ csi: { driver: 'd', volumeHandle: 'h' } })],
     ]);
-    return { pod, lookup: lookupIn(known, stored.missing), reversedLookup: lookupIn(reversed(known), stored.missing), secretEnv };
+    return {
+      pod,
+      lookup: lookupIn(known, stored.missing, stored.service),
+      nothingLookup: () => UNKNOWN,
+      reversedLookup: lookupIn(reversed(known), stored.missing, stored.service),
+      secretEnv,
+    };
   });
 
 function secretData(values: Readonly<Record<string, string>>): Record<string, string> {
@@ -199,7 +223,7 @@ const claim = (volume: object): ApiObject => ({
   volume: { state: 'present', object: { spec: volume } },
 });
 
-function lookupIn(known: ReadonlyMap<string, ApiObject>, missing: string): ObjectLookup {
+function lookupIn(known: ReadonlyMap<string, ApiObject>, missing: string, service: ObjectState<ApiObject>): ObjectLookup {
   return (ref): ObjectState<ApiObject> => {
     if (ref.kind === 'Token')
       return {
@@ -210,9 +234,9 @@ function lookupIn(known: ReadonlyMap<string, ApiObject>, missing: string): Objec
       return { state: 'present', object: [{ spec: { trustBundle: '-----BEGIN CERTIFICATE-----\nQQ==\n-----END CERTIFICATE-----\n' } }] };
     const object = known.get(`${ref.kind}/${ref.namespace}/${ref.name}`);
     if (object !== undefined) return { state: 'present', object };
-    if (ref.kind === 'Service') return { state: 'present', object: SERVICE };
+    if (ref.kind === 'Service') return service;
     if (missing === 'absent') return { state: 'absent' };
-    return missing === 'denied' ? { state: 'denied', detail: 'HTTP 403' } : { state: 'unknown', detail: 'not read yet' };
+    return missing === 'denied' ? { state: 'denied', detail: 'HTTP 403' } : UNKNOWN;
   };
 }
 

@@ -2,14 +2,14 @@ import { posix } from 'node:path';
 import type { V1Container, V1Pod } from '@kubernetes/client-node';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
+import { warningsOf } from '../../src/checkpoint/copy/warnings.ts';
 import { explainCopy, makeCopy } from '../../src/checkpoint/copy.ts';
-import { type Copy, GENERATION_DIR } from '../../src/checkpoint/copy-types.ts';
+import { type Copy, GENERATION_DIR, type Warning } from '../../src/checkpoint/copy-types.ts';
 import { manifestBytes, materialize } from '../../src/checkpoint/materialize.ts';
 import { violations } from '../../src/checkpoint/static-pod-rules.ts';
+import { SEED } from '../support/seed.ts';
 import { givenPods, SECRET_MARK, withReversedKeys } from '../support/valid-pods.ts';
 
-/** fast-check prints the seed when a case fails; FC_SEED=<seed> runs it again, or another one. */
-const SEED = Number(process.env['FC_SEED'] ?? 20261121);
 const RUNS = { numRuns: 10_000, seed: SEED };
 
 /** Every key, wherever it stands, by which a Pod of the core API refers to an object. */
@@ -58,6 +58,8 @@ function expectMountsToResolve({ pod, files, directories }: Copy, parent: V1Pod)
   });
 }
 
+const byCodeAndField = (a: Warning, b: Warning): number => (`${a.code} ${a.field}` < `${b.code} ${b.field}` ? -1 : 1);
+
 describe('whatever a valid pod refers to', () => {
   const counts = { copy: 0, refused: 0, waiting: 0 };
   afterAll(() => {
@@ -67,13 +69,15 @@ describe('whatever a valid pod refers to', () => {
 
   it('there is a complete copy, or reasons that name their fields, and nothing of a Secret in either', () => {
     fc.assert(
-      fc.property(givenPods, ({ pod, lookup, reversedLookup, secretEnv }) => {
-        const { outcome, changes } = explainCopy(pod, lookup, { secretEnv });
+      fc.property(givenPods, ({ pod, lookup, nothingLookup, reversedLookup, secretEnv }) => {
+        const { outcome, changes, warnings } = explainCopy(pod, lookup, { secretEnv });
         counts[outcome.kind] += 1;
-        const told = JSON.stringify([changes, outcome.kind === 'copy' ? [] : outcome]);
+        const told = JSON.stringify([changes, warnings, outcome.kind === 'copy' ? [] : outcome]);
         expect(told).not.toContain(SECRET_MARK);
         // The order in which keys stand, or arrive, changes not a byte.
         expect(makeCopy(withReversedKeys(pod), reversedLookup, { secretEnv })).toEqual(outcome);
+        // While nothing is known there is no copy: every one has to know where the API server is.
+        expect(makeCopy(pod, nothingLookup, { secretEnv }).kind).not.toBe('copy');
         if (outcome.kind === 'refused') {
           for (const { code, field, message } of outcome.refusals) {
             expect([code, field, message]).toEqual([
@@ -91,10 +95,12 @@ describe('whatever a valid pod refers to', () => {
         expect(violations(active, 'master-1')).toEqual([]);
         if (secretEnv === 'refuse') expect(manifestBytes(active).toString('utf8')).not.toContain(SECRET_MARK);
         expectMountsToResolve(copy, pod);
+        expect(warningsOf(active)).toEqual(warnings.toSorted(byCodeAndField));
         const again = makeCopy({ ...active, metadata: { ...active.metadata, uid: 'u' } }, lookup, { secretEnv });
         expect(again.kind === 'refused' && again.refusals[0]?.code).toBe('CopyOfCopy');
         // Another pod of the same spec is the same copy, but for what belongs to it.
-        const other = makeCopy({ ...pod, metadata: { ...pod.metadata, name: 'proxy-zzzzz', uid: 'another' } }, lookup, { secretEnv });
+        const metadata = { ...pod.metadata, uid: 'another', annotations: { ...pod.metadata?.annotations, note: 'of another' } };
+        const other = makeCopy({ ...pod, metadata: { ...metadata, name: `${pod.metadata?.name}z` } }, lookup, { secretEnv });
         expect(other.kind === 'copy' && other.copy.digest).toBe(copy.digest);
       }),
       RUNS,
