@@ -2,7 +2,8 @@
 //
 //     node bench/copy.ts [--volumes=20] [--kib=100] [--runs=200]
 //
-// Ends with 1 when the median is above the limit; the 99th percentile says more about what else runs on the machine.
+// Ends with 1 when the 90th percentile of the processor time of the whole process, garbage collection included, is above the limit. By the clock on the
+// wall the percentiles say what else runs on the machine: they are printed and do not count.
 import { randomBytes } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import type { V1ConfigMap, V1Pod, V1Secret } from '@kubernetes/client-node';
@@ -38,20 +39,31 @@ const pod: V1Pod = markedPod({
 });
 const lookup = lookupIn(Object.fromEntries(numbers.map((i) => [`${i % 2 === 0 ? 'Secret' : 'ConfigMap'}/o${i}`, objectOf(i)])));
 
-const times: number[] = [];
+const wall: number[] = [];
+const processor: number[] = [];
 let size = 0;
 for (let run = 0; run < Number(values.runs) + WARM_UP; run++) {
   const started = performance.now();
+  const used = process.cpuUsage();
   const outcome = makeCopy(pod, lookup, { secretEnv: 'refuse' });
   if (outcome.kind !== 'copy') throw new Error(`no copy: ${JSON.stringify(outcome)}`);
   manifestBytes(outcome.copy.pod);
+  const { user, system } = process.cpuUsage(used);
+  const ms = performance.now() - started;
   // The first copy after a start counts as well: it is printed by itself.
-  if (run === 0) console.log(`first  ${(performance.now() - started).toFixed(1)} ms`);
-  if (run >= WARM_UP) times.push(performance.now() - started);
+  if (run === 0) console.log(`first      ${ms.toFixed(1)} ms`);
+  if (run >= WARM_UP) {
+    wall.push(ms);
+    processor.push((user + system) / 1000);
+  }
   size = outcome.copy.files.reduce((sum, file) => sum + file.bytes.length, 0);
 }
-times.sort((a, b) => a - b);
-const at = (part: number): number => times[Math.min(times.length - 1, Math.floor(times.length * part))] ?? Number.NaN;
-console.log(`${volumes} volumes, ${(size / 1024).toFixed(0)} KiB, ${times.length} runs`);
-console.log(`median ${at(0.5).toFixed(1)} ms, p99 ${at(0.99).toFixed(1)} ms, limit ${LIMIT_MS} ms`);
-process.exitCode = at(0.5) <= LIMIT_MS ? 0 : 1;
+
+const at = (times: readonly number[], part: number): number =>
+  times.toSorted((a, b) => a - b)[Math.min(times.length - 1, Math.floor(times.length * part))] ?? Number.NaN;
+const line = (name: string, times: readonly number[]): string =>
+  `${name.padEnd(11)}${[50, 90, 99, 100].map((part) => `p${part} ${at(times, part / 100).toFixed(1)} ms`).join(', ')}`;
+console.log(`${volumes} volumes, ${(size / 1024).toFixed(0)} KiB, ${wall.length} runs`);
+console.log(line('wall', wall));
+console.log(`${line('processor', processor)}; limit ${LIMIT_MS} ms at p90`);
+process.exitCode = at(processor, 0.9) <= LIMIT_MS ? 0 : 1;
