@@ -5,7 +5,6 @@
  *  2. without an answer, for whatever reason, an owner is `unknown`: the rules that ask for it then go by time alone;
  *  3. a quiet node sends no request but the renewal of its watches, every five to ten minutes.
  */
-import { setMaxListeners } from 'node:events';
 import type { V1Node } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import type { ObjectState } from '../../checkpoint/copy-types.ts';
@@ -41,8 +40,7 @@ const SLOWEST_RETRY = 60_000;
 export function createOwnersSource(options: OwnersSourceOptions): OwnersSource {
   const { client, nodeName, log, timing = TIMING, random = Math.random, now = () => performance.now() } = options;
   if (client === undefined) log.info('no identity that may read owners: rules about owners go by time');
-  const stopped = new AbortController();
-  setMaxListeners(0, stopped.signal);
+  let stopped = false;
   const watches = new Map<WorkloadKey, OwnerWatch>();
   const ending = new Set<Promise<void>>();
   let questions: ReadonlyMap<WorkloadKey, OwnerQuestion> = new Map();
@@ -55,7 +53,7 @@ export function createOwnersSource(options: OwnersSourceOptions): OwnersSource {
   let last = '';
 
   function changed(): void {
-    if (stopped.signal.aborted) return;
+    if (stopped) return;
     // Owners and nodes report their status more often than anything of it matters here.
     const next = JSON.stringify([...read()]);
     if (next === last) return;
@@ -125,7 +123,7 @@ export function createOwnersSource(options: OwnersSourceOptions): OwnersSource {
 
   return {
     track(wanted) {
-      if (stopped.signal.aborted) return;
+      if (stopped) return;
       questions = wanted;
       for (const [key, watch] of [...watches]) if (!wanted.has(key)) end(key, watch);
       for (const [key, question] of wanted) {
@@ -139,7 +137,7 @@ export function createOwnersSource(options: OwnersSourceOptions): OwnersSource {
     },
     snapshot: () => ({ owners: read() }),
     async stop() {
-      stopped.abort();
+      stopped = true;
       for (const [key, watch] of [...watches]) end(key, watch);
       const ended = Promise.all([node?.stop(), ...ending]);
       client?.close();
