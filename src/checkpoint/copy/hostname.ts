@@ -21,7 +21,7 @@ export function renderHostname(r: Rendering): Pick<V1PodSpec, 'hostname'> {
   return { hostname };
 }
 
-/** As the kubelet cuts it (pkg/kubelet/util, truncatePodHostnameIfNeeded). */
+/** As the kubelet cuts it (kubelet_pods.go, truncatePodHostnameIfNeeded). */
 function truncated(name: string): string {
   return name.length <= MAX_HOSTNAME ? name : name.slice(0, MAX_HOSTNAME).replace(/[-.]+$/, '');
 }
