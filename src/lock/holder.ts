@@ -3,10 +3,11 @@
  * namespace in which these mean something, and which leader lock it held, if any.
  */
 import { randomBytes } from 'node:crypto';
-import { rmdirSync, rmSync, type Stats, stat, utimes } from 'node:fs';
-import { lstat, mkdir, readdir, readFile, readlink, rename, rm, rmdir, stat as statOf, writeFile } from 'node:fs/promises';
+import { rmdirSync, rmSync, type Stats, stat } from 'node:fs';
+import { lstat, mkdir, readdir, readFile, readlink, rename, rm, rmdir, stat as statOf, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, kindOf, readRegular } from '../platform/durable.ts';
+import { inLane } from '../platform/lanes.ts';
 
 export interface Owner {
   readonly token: string;
@@ -143,7 +144,11 @@ export function lockFileSystem(owner: Owner) {
     stat: (path: string, done: (error: Error | null, stats: Stats) => void) => stat(path, done),
     utimes: (path: string, atime: Date, mtime: Date, done: Callback) => {
       // The first is no renewal but a trial of how precise mtimes are, which the new directory's own shows as well: one write less for each change.
-      if (made) utimes(path, atime, mtime, done);
+      if (made)
+        settle(
+          inLane('urgent', () => utimes(path, atime, mtime)),
+          done,
+        );
       else done(null);
       made = true;
     },
@@ -159,9 +164,11 @@ async function make(path: string, owner: Owner, line: string): Promise<void> {
   if ((await kindOf(path)) !== 'absent' && !(await isEmptyDirectory(path))) throw Object.assign(new Error('held'), { code: 'EEXIST' });
   const beside = `${path}.${owner.token}`;
   try {
-    await mkdir(beside, { mode: 0o700 });
-    await writeFile(join(beside, OWNER), line, { flag: 'wx', mode: 0o600 });
-    await rename(beside, path);
+    await inLane('urgent', async () => {
+      await mkdir(beside, { mode: 0o700 });
+      await writeFile(join(beside, OWNER), line, { flag: 'wx', mode: 0o600 });
+      await rename(beside, path);
+    });
   } catch (error) {
     await rm(beside, { recursive: true, force: true }).catch(() => undefined);
     if (isErrno(error, 'ENOTEMPTY', 'EEXIST') || (isErrno(error, 'ENOTDIR') && (await kindOf(path)) !== 'absent'))

@@ -21,12 +21,11 @@ export interface FileOwner {
   readonly gid: number;
 }
 
-/** Makes a new file with exactly these bytes, mode and owner, and fsyncs it. Fails with EEXIST on anything already there, links included. */
-export function createDurable(path: string, bytes: Uint8Array, mode: number, owner?: FileOwner): Promise<void> {
-  return inLane('background', () => create(path, bytes, mode, owner));
-}
-
-async function create(path: string, bytes: Uint8Array, mode: number, owner?: FileOwner): Promise<void> {
+/**
+ * Makes a new file with exactly these bytes, mode and owner, and fsyncs it. Fails with EEXIST on anything already there, links included.
+ * To be called in a lane: whoever writes many files knows how many at a time.
+ */
+export async function createDurable(path: string, bytes: Uint8Array, mode: number, owner?: FileOwner): Promise<void> {
   const file = await open(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
   try {
     await writeAll(file, bytes);
@@ -67,7 +66,7 @@ export function replaceDurable(path: string, bytes: Uint8Array, options: Replace
     await removeAbandoned(path);
     const temporary = join(dirname(path), `${temporaryPrefix(path)}${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
     try {
-      await create(temporary, bytes, mode);
+      await createDurable(temporary, bytes, mode);
       await confirm?.();
       await rename(temporary, path);
     } catch (error) {
@@ -130,17 +129,20 @@ async function sync(path: string): Promise<void> {
   }
 }
 
-/** Makes a directory (not its parents) where there is none yet and makes it durable. Anything else in its place, a link too, is an error. */
-export async function ensureDirectory(path: string, mode = 0o700): Promise<void> {
+/**
+ * Makes a directory (not its parents) where there is none yet and makes it durable, also where it was there already: who made it may have been killed
+ * before that. `known` durable ones that are there are left as they are. Anything else in its place, a link too, is an error.
+ */
+export async function ensureDirectory(path: string, known: 'maybeNot' | 'known' = 'maybeNot'): Promise<void> {
   try {
-    await mkdir(path, { mode });
+    await inLane('background', () => mkdir(path, { mode: 0o700 }));
   } catch (error) {
     if (!isErrno(error, 'EEXIST')) throw error;
     const stat = await lstat(path);
     if (!stat.isDirectory())
       throw new Error(`${path} is not a directory: expected a directory (not a link) that only root can write to; move it away`);
+    if (known === 'known') return;
   }
-  // Also where it was there already: who made it may have been killed before this.
   await syncDirectory(dirname(path));
 }
 

@@ -158,6 +158,17 @@ describe('a damaged file of the proven generation', () => {
     expect((await stored()).damaged.get(2)).toBe('generation 2 is not a directory');
   });
 
+  test.each([
+    ['extra', async (path: string) => writeFile(path, '')],
+    ['files/extra', async (path: string) => mkdir(path)],
+    ['files/secrets/.hidden', async (path: string) => writeFile(path, '')],
+    ['files/config/link', async (path: string) => symlink('/etc/shadow', path)],
+  ])('%s beside what its index names: is found', async (path, make) => {
+    await make(join(generation(2), path));
+    damages++;
+    await expect(loadGeneration(store, SCHEDULER, 2)).rejects.toThrow(`"${path}" is there and not in index.json`);
+  });
+
   test('another generation under its number: is found', async () => {
     await rm(generation(2), { recursive: true });
     await run('cp', ['-a', generation(3), generation(2)]);

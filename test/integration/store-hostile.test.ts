@@ -4,20 +4,22 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Copy } from '../../src/checkpoint/copy-types.ts';
-import { encodeFormatLine } from '../../src/checkpoint/store/format.ts';
+import { encodeFormatLine, MAX_NUMBER } from '../../src/checkpoint/store/format.ts';
 import { prepareStore } from '../../src/checkpoint/store/layout.ts';
 import { loadGeneration } from '../../src/checkpoint/store/load.ts';
 import { generationPath, generationsPath, workloadPath, workloadsPath } from '../../src/checkpoint/store/paths.ts';
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import {
   discardRetired,
+  type Entry,
+  evicted,
   QUARANTINE_LIMIT,
   quarantineGeneration,
   RETIRED_LIMIT,
   retireWorkload,
   reviveWorkload,
 } from '../../src/checkpoint/store/retention.ts';
-import { pointAt, pruneGenerations, saveGeneration } from '../../src/checkpoint/store/write.ts';
+import { numberAfter, pointAt, pruneGenerations, saveGeneration } from '../../src/checkpoint/store/write.ts';
 import { type Workload, workloadKey } from '../../src/checkpoint/workload.ts';
 import { look } from '../support/store/look.ts';
 import { ABOUT, APISERVER, SCHEDULER, sampleCopy } from '../support/store/sample.ts';
@@ -260,6 +262,70 @@ describe('a clock that is set back', () => {
     expect(await save('three')).toBe(3);
     await quarantineGeneration(store, SCHEDULER, 3, 'x', 1);
     expect(await save('four')).toBe(4);
+  });
+});
+
+describe('numbers that no save gave', () => {
+  const place = (name: string) => join(generationsPath(workloadPath(store, SCHEDULER)), name);
+
+  test.each(['999999999999', '999999999998', '1000000000000', '999999999999999', '9007199254740993', '01'])(
+    'a directory %s, with nothing whole in it, neither uses the numbers up nor hides the next save',
+    async (name) => {
+      await save('one');
+      await mkdir(place(name));
+      await save('two');
+      expect((await readStore(store)).workloads.get(workloadKey(SCHEDULER))?.stored).toMatchObject({ newest: 2 });
+      await quarantineGeneration(store, SCHEDULER, Number(name), 'no index', 1).catch(() => undefined);
+      expect(await save('three')).toBe(3);
+    },
+  );
+
+  test('a whole generation with the last number there is: the next save says so and changes nothing', async () => {
+    await save('one');
+    const before = await look(store, SCHEDULER);
+    expect(() => numberAfter([MAX_NUMBER], [])).toThrow(`generation ${MAX_NUMBER} is the last number`);
+    expect(numberAfter([3], [4, 9, 2_000_000, MAX_NUMBER])).toBe(10);
+    expect(numberAfter([], [])).toBe(1);
+    expect(await look(store, SCHEDULER)).toEqual(before);
+  });
+});
+
+describe('what goes when there is too much', () => {
+  const entry = (name: string, time: number, servesApi: boolean, proven: boolean): Entry => ({ name, time, servesApi, proven });
+
+  test('the oldest goes first, workloads that serve the API last, and of these the proven ones', () => {
+    const entries = [
+      entry('proven api, oldest', 1, true, true),
+      entry('api, not proven', 2, true, false),
+      entry('proven, older', 3, false, true),
+      entry('newer', 4, false, false),
+      entry('proven api, newest', 5, true, true),
+    ];
+    const order = [1, 2, 3, 4].map((gone) => evicted(entries, entries.length - gone).at(-1));
+    expect(order).toEqual(['proven, older', 'newer', 'api, not proven', 'proven api, oldest']);
+    expect(evicted(entries, 5)).toEqual([]);
+  });
+
+  test('a retired API server stays though it is the oldest of all', async () => {
+    await saveGeneration(store, APISERVER, sampleCopy('api', { servesApi: true }), ABOUT);
+    await retireWorkload(store, APISERVER, 1);
+    for (let round = 1; round <= RETIRED_LIMIT + 2; round++) {
+      await save('x', { ...SCHEDULER, name: `w${round}` });
+      await retireWorkload(store, { ...SCHEDULER, name: `w${round}` }, round * 1_000);
+    }
+    const { retired } = await readStore(store);
+    expect(retired).toHaveLength(RETIRED_LIMIT);
+    expect(retired.map(({ workload }) => workload.name)).toContain('kube-apiserver');
+  });
+
+  test('a reason whose generation is gone goes with the next one', async () => {
+    const orphan = join(store, 'quarantine', 'kube-system.ds.kube-scheduler.7.5.reason.txt');
+    await writeFile(orphan, 'x');
+    await quarantineGeneration(store, SCHEDULER, await save('one'), 'x', 1_000);
+    expect((await readdir(join(store, 'quarantine'))).sort()).toEqual([
+      'kube-system.ds.kube-scheduler.1.1000',
+      'kube-system.ds.kube-scheduler.1.1000.reason.txt',
+    ]);
   });
 });
 

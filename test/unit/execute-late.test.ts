@@ -20,8 +20,9 @@ function slowStore() {
     podManifestPath: '/nowhere',
     api: { confirmAbsence: () => Promise.resolve() },
     runtime: {
-      stopContainer: (id) => Promise.resolve(void done.push(id)),
-      removeContainer: (id) => Promise.resolve(void done.push(id)),
+      stopContainer: (id: string) => Promise.resolve(void done.push(id)),
+      removeContainer: (id: string) => Promise.resolve(void done.push(id)),
+      stopSandbox: (id: string) => Promise.resolve(void done.push(id)),
     } as Effects['runtime'],
     stopGraceSeconds: 0,
     wallClock: () => 0,

@@ -39,16 +39,21 @@ async function keepOthersOut(root: string): Promise<void> {
 export async function ensureWorkload(root: string, workload: Workload): Promise<string> {
   const workloadDir = workloadPath(root, workload);
   await expectDirectory(workloadsPath(root));
-  for (const path of [workloadDir, generationsPath(workloadDir)]) {
-    await clear(root, path, 'directory');
-    await ensureDirectory(path);
-  }
   const { namespace, group, kind, name } = workload;
   const text = Buffer.from(`${JSON.stringify({ namespace, group, kind, name }, undefined, 2)}\n`);
   const path = join(workloadDir, 'workload.json');
-  await clear(root, path, 'file');
+  await clear(root, workloadDir, 'directory');
   const there = await readRegular(path, MANIFEST_LIMIT).catch(() => undefined);
-  if (there?.equals(text) !== true) await replaceDurable(path, text);
+  const written = there?.equals(text) === true;
+  for (const directory of [workloadDir, generationsPath(workloadDir)]) {
+    await clear(root, directory, 'directory');
+    // It is written when both are durable, and so says that they are.
+    await ensureDirectory(directory, written ? 'known' : 'maybeNot');
+  }
+  if (!written) {
+    await clear(root, path, 'file');
+    await replaceDurable(path, text);
+  }
   // Before the first generation: one without it has lost it (see readActivations).
   const counter = activationsPath(workloadDir);
   if ((await kindOf(counter)) === 'absent' && (await listDirectory(generationsPath(workloadDir))).length === 0)

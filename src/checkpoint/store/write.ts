@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Confirm, createDurable, listDirectory, removeTree, renameDurable, syncDirectory } from '../../platform/durable.ts';
-import { inLane } from '../../platform/lanes.ts';
+import { allInBackground, inLane } from '../../platform/lanes.ts';
 import type { Copy } from '../copy-types.ts';
 import { manifestBytes, materialize } from '../materialize.ts';
 import type { GenerationNumber } from '../model.ts';
@@ -181,8 +181,8 @@ async function build(
       await mkdir(building, { mode: 0o700 });
       for (const entry of directories) await mkdir(join(building, entry.path), { mode: 0o700 });
     });
-    for (const file of files) await createDurable(join(building, file.path), file.bytes, file.mode, file);
-    for (const entry of directories.toReversed()) await inLane('background', () => finishDirectory(join(building, entry.path), entry));
+    await allInBackground(files.map((file) => () => createDurable(join(building, file.path), file.bytes, file.mode, file)));
+    await allInBackground(directories.toReversed().map((entry) => () => finishDirectory(join(building, entry.path), entry)));
     await syncDirectory(building);
     await inLane('background', async () => {
       await confirm?.();

@@ -1,11 +1,18 @@
 /** Changes of a store, each by name, so that another process can make exactly one of them. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { prepareStore } from '../../../src/checkpoint/store/layout.ts';
 import { loadGeneration } from '../../../src/checkpoint/store/load.ts';
 import { readStore } from '../../../src/checkpoint/store/read.ts';
-import { quarantineGeneration, retireWorkload, reviveWorkload } from '../../../src/checkpoint/store/retention.ts';
-import { pointAt, pruneGenerations, recordActivation, saveGeneration } from '../../../src/checkpoint/store/write.ts';
+import { discardRetired, quarantineGeneration, retireWorkload, reviveWorkload } from '../../../src/checkpoint/store/retention.ts';
+import { pointAt, pruneGenerations, recordActivation, saveGeneration, settleBoot } from '../../../src/checkpoint/store/write.ts';
+import { NOTHING_RUNS, recover } from '../../../src/recovery/boot.ts';
+import { createDiskSource } from '../../../src/sources/disk.ts';
+import type { Look } from './look.ts';
 import { ABOUT, SCHEDULER, sampleCopy } from './sample.ts';
+
+const BOOT = '11111111-1111-4111-8111-111111111111';
 
 const save = (root: string, content: string) => saveGeneration(root, SCHEDULER, sampleCopy(content), ABOUT);
 
@@ -18,6 +25,8 @@ export interface Step {
   /** What is in the store before. */
   readonly before: (root: string) => Promise<unknown>;
   readonly change: (root: string) => Promise<unknown>;
+  /** A third state that a kill may leave, besides the old one and the new one. */
+  readonly between?: (found: Look, before: Look, after: Look) => boolean;
 }
 
 /** A generation that was proven, one that is, and a newer one. */
@@ -45,6 +54,20 @@ async function retired(root: string): Promise<void> {
   await retireWorkload(root, SCHEDULER, 1_000);
 }
 
+/** With a place for manifests, before a kubelet has ever run. */
+async function down(root: string): Promise<void> {
+  await full(root);
+  await mkdir(join(root, '../manifests'));
+}
+
+async function recoverAll(root: string): Promise<void> {
+  const podManifestPath = join(root, '../manifests');
+  const disk = createDiskSource(root, podManifestPath);
+  const seen = { bootId: BOOT, api: { state: 'unreachable', detail: 'refused' }, runtime: NOTHING_RUNS, byHand: false } as const;
+  const { failed } = await recover(seen, { checkpointDir: root, podManifestPath, disk, wallClock: Date.now });
+  for (const message of failed.values()) throw new Error(message);
+}
+
 export const STEPS = {
   'the first save of all': {
     before: async () => undefined,
@@ -62,9 +85,34 @@ export const STEPS = {
       await pointAt(root, SCHEDULER, 'newest', 2, indexSha256);
     },
   },
+  'taking over the proof, for newer tokens': {
+    before: newer,
+    change: async (root) => {
+      const { indexSha256 } = await loadGeneration(root, SCHEDULER, 3);
+      await pointAt(root, SCHEDULER, 'proven', 3, indexSha256, 'keepPrevious');
+    },
+  },
+  'settling a boot': { before: full, change: (root) => settleBoot(root, BOOT) },
   'deleting a generation': { before: crowded, change: (root) => pruneGenerations(root, SCHEDULER, [3]) },
   'counting an activation': { before: full, change: (root) => recordActivation(root, SCHEDULER, 1) },
   'quarantining the newest generation': { before: newer, change: (root) => quarantineGeneration(root, SCHEDULER, 3, 'as a test', 2_000) },
+  'quarantining the proven generation': {
+    before: newer,
+    change: (root) => quarantineGeneration(root, SCHEDULER, 2, 'as a test', 2_000),
+    // Out of the pointers and still there, where it serves nothing.
+    between: (found, _, after) => found.serves === after.serves && found.newest === after.newest && found.previous === undefined,
+  },
+  'deleting a retired workload': {
+    before: retired,
+    change: async (root) => discardRetired(root, SCHEDULER, (await readStore(root)).retired[0]?.entry ?? ''),
+  },
+  'recovering before the kubelet': {
+    before: down,
+    change: recoverAll,
+    // Counted before it is used: a number is wasted.
+    between: (found, before, after) =>
+      found.manifests.length === 0 && found.activations === after.activations && found.serves === before.serves,
+  },
   'retiring a workload': { before: full, change: (root) => retireWorkload(root, SCHEDULER, 1_000) },
   'bringing a retired workload back': {
     before: retired,
@@ -74,5 +122,7 @@ export const STEPS = {
     },
   },
 } as const satisfies Record<string, Step>;
+
+export const stepOf = (name: StepName): Step => STEPS[name];
 
 export type StepName = keyof typeof STEPS;

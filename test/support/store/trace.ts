@@ -5,10 +5,10 @@ export type Call =
   | { readonly kind: 'create' | 'mkdir' | 'change' | 'sync'; readonly path: string }
   | { readonly kind: 'rename'; readonly from: string; readonly to: string };
 
-/** Only calls that succeeded. `change`: bytes, mode or owner of a file or directory. */
+/** Only calls that succeeded. `change`: bytes, mode or owner of a file or directory. Without the store's lock, which no power cut needs to leave. */
 export function parseTrace(trace: string): Call[] {
-  return trace.split('\n').flatMap((line): Call[] => {
-    if (!/ = [0-9]/.test(line)) return [];
+  return whole(trace.split('\n')).flatMap((line): Call[] => {
+    if (!/ = [0-9]/.test(line) || line.includes('/.lock-')) return [];
     const created = /openat\(AT_FDCWD<[^>]*>, "([^"]+)", [A-Z_|]*O_CREAT/.exec(line)?.[1];
     if (created !== undefined) return [{ kind: 'create', path: created }];
     const made = /mkdir\("([^"]+)"/.exec(line)?.[1];
@@ -19,6 +19,20 @@ export function parseTrace(trace: string): Call[] {
     if (synced !== undefined) return [{ kind: 'sync', path: synced }];
     const [, from, to] = /rename\("([^"]+)", "([^"]+)"\)/.exec(line) ?? [];
     return from === undefined || to === undefined ? [] : [{ kind: 'rename', from, to }];
+  });
+}
+
+/** A call during which another thread made one stands in two lines: both as one, where it ended. */
+function whole(lines: readonly string[]): string[] {
+  const begun = new Map<string, string>();
+  return lines.flatMap((line) => {
+    const [, pid = '', start] = /^([0-9]+) +(.*) <unfinished \.\.\.>$/.exec(line) ?? [];
+    if (start !== undefined) {
+      begun.set(pid, start);
+      return [];
+    }
+    const [, of = '', end] = /^([0-9]+) +<\.\.\. [a-z0-9_]+ resumed>(.*)$/.exec(line) ?? [];
+    return [end === undefined ? line : `${of} ${begun.get(of) ?? ''}${end}`];
   });
 }
 
