@@ -7,6 +7,8 @@ import type { ApiObject, CopyPolicy, ObjectLookup, ObjectRef, ObjectState, Refer
 import { materialize } from '../checkpoint/materialize.ts';
 import { KUBERNETES_SERVICE, objectKey } from '../checkpoint/references.ts';
 import { isMarked } from '../checkpoint/selection.ts';
+import { generationPath, workloadPath } from '../checkpoint/store/paths.ts';
+import { type Workload, workloadOf } from '../checkpoint/workload.ts';
 import { InputError } from './input-error.ts';
 import { DEFAULT_CHECKPOINT_DIR, flag, parseKubernetesService } from './options.ts';
 import { type Document, readDirectory, readDocuments } from './sanitize-documents.ts';
@@ -79,7 +81,9 @@ async function sanitize({ filename, objects, secretEnv, kubernetesService, expla
     const title = `${pod.metadata?.namespace}/${pod.metadata?.name}`;
     try {
       const { outcome, changes, warnings } = explainCopy(pod, lookup, policy);
-      return [{ title, marked: isMarked(pod), outcome: placed(outcome), changes: explain === true ? changes : [], warnings }];
+      return [
+        { title, marked: isMarked(pod), outcome: placed(outcome, workloadOf(pod)), changes: explain === true ? changes : [], warnings },
+      ];
     } catch (error) {
       // Something of another type, where nobody looked for it: what a person wrote, not what an API server returns.
       faults.push(`${filename}: Pod ${title} cannot be understood: ${error instanceof Error ? error.message : String(error)}`);
@@ -90,9 +94,9 @@ async function sanitize({ filename, objects, secretEnv, kubernetesService, expla
 }
 
 /** The manifest as it would be stored as the first generation, in the default place. */
-function placed(outcome: Sanitized['outcome']): Sanitized['outcome'] {
+function placed(outcome: Sanitized['outcome'], workload: Workload): Sanitized['outcome'] {
   if (outcome.kind !== 'copy') return outcome;
-  const generationDir = `${DEFAULT_CHECKPOINT_DIR}/<workload>/generations/1`;
+  const generationDir = generationPath(workloadPath(DEFAULT_CHECKPOINT_DIR, workload), 1);
   return { kind: 'copy', copy: { ...outcome.copy, pod: materialize(outcome.copy.pod, { generationDir, generation: 1 }) } };
 }
 

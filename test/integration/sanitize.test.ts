@@ -43,6 +43,9 @@ describe('sanitize', () => {
     expect([code, stderr]).toEqual([0, '']);
     const [manifest] = loadAll(stdout, { schema: CORE_SCHEMA });
     expect(violations(manifest as typeof withSecret)).toEqual([]);
+    expect((manifest as typeof withSecret).spec?.volumes?.[0]?.hostPath?.path).toBe(
+      '/var/lib/pod-checkpointer/workloads/kube-system.ds.proxy/generations/1/files/v',
+    );
     expect(stdout).toContain('# files/v/key: file 0644 0:0 9 bytes, sha256 ');
     expect(stdout).not.toMatch(/hush|aHVzaC1odXNo/);
   });

@@ -94,7 +94,7 @@ describe('what a real kubelet rendered', () => {
   it('is what the containers of the copy see as variables, once the kubelet has expanded them', () => {
     const { pod, variables } = table.environment;
     const { env = [] } = copyOf(pod, { secretEnv: 'inline' }).pod.spec?.containers[0] ?? {};
-    // The real kubelet had not seen the Service.
+    // The table leaves the variables of Services out.
     expect(expanded(withoutService(env) ?? [])).toEqual(variables);
   });
 });
