@@ -63,7 +63,7 @@ async function atBoot(options: RecoverOptions): Promise<number> {
     say(`${options.checkpointDir}: no store, nothing to recover`);
     return 0;
   }
-  const [{ askControlPlane }, { damageOfActive, NOTHING_RUNS, planRecovery, recover, withDamage }, place, bootId] = await load(options);
+  const [{ askControlPlane }, { NOTHING_RUNS, planRecovery, recover }, place, bootId] = await load(options);
   const [api, disk, lock] = await Promise.all([
     askControlPlane(options.kubeconfig, options.probeTimeout),
     place.disk.read(),
@@ -86,7 +86,7 @@ async function atBoot(options: RecoverOptions): Promise<number> {
     say(`no control plane answers (${detailOf(api)})`);
     const seen: Seen = { bootId, api, runtime: NOTHING_RUNS, disk, byHand: false };
     if (options.dryRun === true) {
-      process.stdout.write(asTable(planRecovery({ ...seen, disk: withDamage(disk, await damageOfActive(options.checkpointDir, disk)) })));
+      process.stdout.write(asTable(planRecovery(seen)));
       return 0;
     }
     return report(await recover(seen, place));
@@ -98,7 +98,7 @@ async function atBoot(options: RecoverOptions): Promise<number> {
 async function byHand(options: RecoverOptions): Promise<number> {
   if (await missingStore(options))
     throw new InputError(`--checkpoint-dir ${options.checkpointDir}: there is no store; give the one that the daemon uses`);
-  const [{ askControlPlane }, { damageOfActive, planRecovery, recover, withDamage }, place, bootId] = await load(options);
+  const [{ askControlPlane }, { planRecovery, recover }, place, bootId] = await load(options);
   const { tryLeaderLock } = await import('../lock/leader.ts');
   // A dry run changes nothing and may look while another one works.
   const lock = options.dryRun === true ? undefined : await tryLeaderLock(options.lockFile);
@@ -120,7 +120,7 @@ async function byHand(options: RecoverOptions): Promise<number> {
       return 0;
     }
     const seen: Seen = { bootId, api, runtime, disk, byHand: true };
-    const plan = planRecovery({ ...seen, disk: withDamage(disk, await damageOfActive(options.checkpointDir, disk)) });
+    const plan = planRecovery(seen);
     say(`no control plane answers (${detailOf(api)})\n`);
     process.stdout.write(asTable(plan));
     if (plan.actions.length === 0) {

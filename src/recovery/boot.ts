@@ -11,15 +11,13 @@
 import { act, actionKey, type Effects } from '../act.ts';
 import { type Decision, decide, type Report } from '../checkpoint/decide.ts';
 import { EMPTY_MEMORY } from '../checkpoint/memory.ts';
-import type { Action, ApiState, GenerationNumber, Observation, Policy, StoredWorkload, WorkloadObservation } from '../checkpoint/model.ts';
+import type { Action, ApiState, GenerationNumber, Observation, Policy, StoredWorkload } from '../checkpoint/model.ts';
 import { DamagedError, storeFailure } from '../checkpoint/store/errors.ts';
-import { loadGeneration } from '../checkpoint/store/load.ts';
-import { type Workload, type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
+import { type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
 import { withTransaction } from '../lock/transaction.ts';
 import type { DiskSnapshot, DiskSource } from '../sources/disk.ts';
 import { observe } from '../sources/observe.ts';
 import type { RuntimeSnapshot } from '../sources/snapshots.ts';
-import { candidate } from './candidate.ts';
 
 /** One look knows no durations: what has to have lasted does not apply, whatever is due at once does. */
 const ONE_LOOK: Policy = {
@@ -50,7 +48,7 @@ export interface RecoveryPlan {
   readonly reports: ReadonlyMap<WorkloadKey, Report>;
 }
 
-/** Pure: what rule 2 says about this look, and what becomes of active copies that cannot run. */
+/** Pure: what the rules say about this look. */
 export function planRecovery({ bootId, api, runtime, disk, byHand }: Seen): RecoveryPlan {
   const seen = observe(
     {
@@ -70,61 +68,27 @@ export function planRecovery({ bootId, api, runtime, disk, byHand }: Seen): Reco
     () => ({ kind: 'waiting', objects: [] }),
   );
   const observation: Observation = byHand ? { ...seen, settledBootId: undefined } : seen;
-  const decision: Decision = decide(EMPTY_MEMORY, observation, ONE_LOOK);
-  const actions = decision.actions.filter(isRecovery);
-  const reports = new Map(decision.reports);
-  if (api.state !== 'unreachable') return { actions, reports };
-  for (const [key, workload] of observation.workloads) {
-    const hopeless = withoutGeneration(workload);
-    if (hopeless === undefined || actions.some((action) => action.kind === 'activate' && workloadKey(action.workload) === key)) continue;
-    actions.push(...hopeless.actions);
-    reports.set(key, hopeless.report);
+  const { actions, reports }: Decision = decide(EMPTY_MEMORY, observation, ONE_LOOK);
+  return { actions: actions.flatMap(recoveryActions), reports };
+}
+
+/** Of room that is to be made only the manifests are taken away: containers are the daemon's to stop, and before the kubelet there are none. */
+function recoveryActions(action: Action): RecoveryAction[] {
+  switch (action.kind) {
+    case 'activate':
+    case 'quarantine':
+    case 'deactivate':
+    case 'revive':
+      return [action];
+    case 'makeRoom':
+      return action.files.map((file) => ({ kind: 'deactivate', workload: action.workload, file }));
+    default:
+      return [];
   }
-  return { actions, reports };
-}
-
-function isRecovery(action: Action): action is RecoveryAction {
-  return action.kind === 'activate' || action.kind === 'quarantine' || action.kind === 'deactivate' || action.kind === 'revive';
-}
-
-/**
- * An active manifest whose generation is damaged or gone: its pod would mount files that are not what they were, or nothing. Another generation takes its
- * place, the new manifest first. What runs has what it needs and is left alone.
- */
-function withoutGeneration(seen: WorkloadObservation): { readonly actions: RecoveryAction[]; readonly report: Report } | undefined {
-  const { workload, active, stored, copyPods } = seen;
-  const lost = active.filter(({ generation }) => stored?.generations.has(generation) !== true);
-  if (lost.length === 0 || lost.length < active.length || copyPods.some(({ up }) => up)) return undefined;
-  const damage = `generation ${lost.map(({ generation }) => generation).join(', ')} of the active copy is damaged or gone`;
-  const generation = candidate(stored);
-  if (generation === undefined)
-    return { actions: [], report: { reason: 'NothingToActivate', message: `${damage}, and no copy is stored that could take its place` } };
-  const activation = Math.max(stored?.activations ?? 0, ...active.map((manifest) => manifest.activation)) + 1;
-  return {
-    actions: [
-      { kind: 'activate', workload, generation, activation },
-      ...active.map(({ file }): RecoveryAction => ({ kind: 'deactivate', workload, file })),
-    ],
-    report: { reason: 'Activating', message: `${damage}: activating generation ${generation} in its place` },
-  };
 }
 
 /** Generations that do not verify, with what is wrong: of each workload those that were looked at. */
 export type Damage = ReadonlyMap<WorkloadKey, ReadonlyMap<GenerationNumber, string>>;
-
-/** The generations of active manifests, read and verified: nobody has looked at them since they were activated, which may be a power cut ago. */
-export async function damageOfActive(checkpointDir: string, disk: DiskSnapshot): Promise<Damage> {
-  const damage = new Map<WorkloadKey, Map<GenerationNumber, string>>();
-  if (disk.state === 'unknown') return damage;
-  const verifying = disk.manifests.map(async ({ workload: key, generation }) => {
-    const found = disk.store.workloads.get(key);
-    if (found?.stored.generations.has(generation) !== true) return;
-    const detail = await damageOf(checkpointDir, found.workload, generation);
-    if (detail !== undefined) note(damage, key, generation, detail);
-  });
-  await Promise.all(verifying);
-  return damage;
-}
 
 /** The same disk with these generations counted as damaged, and out of every pointer, as if they were in quarantine. */
 export function withDamage(disk: DiskSnapshot, damage: Damage): DiskSnapshot {
@@ -149,25 +113,6 @@ function storedWith(stored: StoredWorkload, damage: ReadonlyMap<GenerationNumber
     proven: usable(stored.proven) ?? previous,
     previous,
   };
-}
-
-async function damageOf(checkpointDir: string, workload: Workload, generation: GenerationNumber): Promise<string | undefined> {
-  try {
-    await loadGeneration(checkpointDir, workload, generation);
-    return undefined;
-  } catch (error) {
-    if (error instanceof DamagedError) return error.message;
-    throw error;
-  }
-}
-
-function note(
-  damage: Map<WorkloadKey, Map<GenerationNumber, string>>,
-  key: WorkloadKey,
-  generation: GenerationNumber,
-  detail: string,
-): void {
-  damage.set(key, new Map([...(damage.get(key) ?? []), [generation, detail]]));
 }
 
 export interface Recovered {
@@ -220,14 +165,13 @@ async function recoverAll(
     transaction: (change) => change(),
     stopGraceSeconds: 0,
     api: { confirmAbsence: outOfPlace },
+    onDamage: disk.markDamaged,
     runtime: { stopContainer: outOfPlace, stopSandbox: outOfPlace, removeContainer: outOfPlace },
   };
   const done: RecoveryAction[] = [];
   const failed = new Map<WorkloadKey, string>();
   /** Each action once: what is planned again did not help, or could not be done. */
   const tried = new Set<string>();
-  /** Damaged generations that are still where they were. */
-  const damage = new Map<WorkloadKey, Map<GenerationNumber, string>>();
 
   const perform = async (key: WorkloadKey, actions: readonly RecoveryAction[]): Promise<void> => {
     for (const action of actions) {
@@ -243,22 +187,20 @@ async function recoverAll(
           continue;
         }
         if (action.kind === 'activate' && error instanceof DamagedError) {
-          done.push({ kind: 'quarantine', workload: action.workload, generation: action.generation, detail: message });
+          // The next plan takes another one.
+          warnings.push(`${key}: ${message}`);
           return;
         }
-        const detail = action.kind === 'activate' ? await damageOf(checkpointDir, action.workload, action.generation) : undefined;
-        if (action.kind === 'activate' && detail !== undefined) note(damage, key, action.generation, detail);
-        else failed.set(key, message);
+        failed.set(key, message);
         return;
       }
     }
   };
 
-  for (let look = 1; ; look++) {
+  for (;;) {
     const now = await disk.read();
     if (now.state === 'unknown') throw new Error(now.detail);
-    if (look === 1) for (const [key, found] of await damageOfActive(checkpointDir, now)) damage.set(key, new Map(found));
-    const { actions, reports } = planRecovery({ ...seen, disk: withDamage(now, damage) });
+    const { actions, reports } = planRecovery({ ...seen, disk: now });
     const due = Map.groupBy(
       actions.filter((action) => !tried.has(actionKey(action)) && !failed.has(workloadKey(action.workload))),
       ({ workload }) => workloadKey(workload),
@@ -273,8 +215,19 @@ async function recoverAll(
       [...due.keys()].every((key) => !active.has(key));
     if (due.size > 0 && !enough) continue;
     for (const [key, { reason, message }] of reports) if (reason === 'NothingToActivate' && !failed.has(key)) failed.set(key, message);
+    for (const [key, message] of hopeless(now)) if (!failed.has(key)) failed.set(key, message);
     return { done, failed };
   }
+}
+
+/** Active copies whose generation is damaged or gone, and for which there is no other: the rules leave them, because they may still run. */
+function hopeless(disk: Extract<DiskSnapshot, { state: 'ok' }>): [WorkloadKey, string][] {
+  return disk.manifests
+    .filter(({ workload, generation }) => disk.store.workloads.get(workload)?.stored.generations.has(generation) !== true)
+    .map(({ workload, generation }) => [
+      workload,
+      `generation ${generation} of the active copy is damaged or gone, and no copy is stored that could take its place`,
+    ]);
 }
 
 function messageOf(error: unknown): string {

@@ -55,9 +55,13 @@ describe('the checkpointer on the host', () => {
     const first = await node.waitFor('a leader in a pod', leader);
     expect(first.where).toContain('pod');
     // As under systemd, which says so to its services.
-    const host = node.start('checkpointer', [...CHECKPOINTER, 'run', '--node-name=master-1', ...checkpointerFlags(node.layout), SELF], {
-      INVOCATION_ID: 'x',
-    });
+    const host = node.start(
+      'checkpointer',
+      [...CHECKPOINTER, 'run', '--node-name=master-1', ...checkpointerFlags(node.layout, node.ports), SELF],
+      {
+        INVOCATION_ID: 'x',
+      },
+    );
     await node.waitFor('the host waits', () => onHost().some(({ msg }) => msg.includes('another checkpointer leads')));
     const together = Date.now();
     await rotateSecret(node, 3);
@@ -140,7 +144,7 @@ describe('the checkpointer on the host', () => {
         `--host-root=${stage}`,
         `--install-path=${root}/installed`,
         `--node-name=${name}`,
-        ...checkpointerFlags(layout),
+        ...checkpointerFlags(layout, node.ports).filter((flag) => !flag.startsWith('--metrics-address')),
       ]);
       execFileSync('mv', [join(stage, root, 'installed'), join(root, 'installed')]);
       execFileSync('mv', [join(stage, 'etc/systemd/system'), units]);
