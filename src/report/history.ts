@@ -10,9 +10,10 @@
  * A line has the fields of `Transition`; fields are added, never changed or removed.
  */
 import { constants } from 'node:fs';
-import { open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { type FileHandle, open } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { readRegular, replaceDurable, syncDirectory } from '../platform/durable.ts';
+import { inLane } from '../platform/lanes.ts';
 import type { Transition } from './transitions.ts';
 
 export const HISTORY_LIMIT = 1024 * 1024;
@@ -29,29 +30,29 @@ export async function appendHistory(checkpointDir: string, entries: readonly Tra
   if (entries.length === 0) return;
   const path = historyPath(checkpointDir);
   const lines = entries.map((entry) => `${JSON.stringify({ ...entry, message: entry.message.slice(0, MESSAGE_LIMIT) })}\n`).join('');
-  const file = await open(
-    path,
-    constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK,
-    0o600,
-  );
-  let size: number;
+  if (await inLane('background', () => append(path, lines, limit))) return;
+  const before = await textOf(path).catch(() => '');
+  await replaceDurable(path, Buffer.from(newest(`${before}\n${lines}`, limit / 2)));
+}
+
+/** False, having written nothing: there is no room for them. */
+async function append(path: string, lines: string, limit: number): Promise<boolean> {
+  const { O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
+  const file = await open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw new Error(`${path} is not a regular file: expected the history of this node; move it away`);
-    size = stat.size;
-    if (size + Buffer.byteLength(lines) < limit) {
-      const bytes = Buffer.from((await endsTorn(file, size)) ? `\n${lines}` : lines);
-      const { bytesWritten } = await file.write(bytes);
-      if (bytesWritten !== bytes.length)
-        throw new Error(`${path}: ${bytesWritten} of ${bytes.length} bytes written; free space on its disk`);
-      await file.datasync();
-      if (size === 0) await syncDirectory(checkpointDir);
-      return;
-    }
+    if (stat.size + Buffer.byteLength(lines) >= limit) return false;
+    const bytes = Buffer.from((await endsTorn(file, stat.size)) ? `\n${lines}` : lines);
+    const { bytesWritten } = await file.write(bytes);
+    if (bytesWritten !== bytes.length)
+      throw new Error(`${path}: ${bytesWritten} of ${bytes.length} bytes written; free space on its file system`);
+    await file.datasync();
+    if (stat.size === 0) await syncDirectory(dirname(path));
+    return true;
   } finally {
     await file.close();
   }
-  await replaceDurable(path, Buffer.from(newest(`${await textOf(path).catch(() => '')}\n${lines}`, limit / 2)));
 }
 
 /** Oldest first; of one workload if its key is given. Empty where there is none. Throws when the file cannot be read. */
@@ -65,7 +66,7 @@ async function textOf(path: string): Promise<string> {
   return (await readRegular(path, 2 * HISTORY_LIMIT))?.toString('utf8') ?? '';
 }
 
-async function endsTorn(file: Awaited<ReturnType<typeof open>>, size: number): Promise<boolean> {
+async function endsTorn(file: FileHandle, size: number): Promise<boolean> {
   if (size === 0) return false;
   const last = Buffer.alloc(1);
   await file.read(last, 0, 1, size - 1);

@@ -4,6 +4,7 @@
  *     format                                  "pod-checkpointer store 1 <sha256 of the text before this space>\n"
  *     node.json                               what is remembered about the node: the boot in which cold-boot activation was completed
  *     status.json, leader.json                what was last decided and who leads; for people, rebuilt when lost
+ *     history.jsonl, events.json              the transitions so far, and what the API server was not told yet; for people, bounded (src/report)
  *     workloads/<namespace>.<kind>.<name>/
  *       workload.json                         namespace, group, kind, name
  *       proven                                pointers to the proven generation and, behind it, to the one proven before: each "<generation> <sha256 of its
