@@ -109,7 +109,8 @@ async function print(report: Inspection, detail: WorkloadDetail | undefined, { o
 /** Until SIGINT or SIGTERM. On a terminal in place, and ages count on; elsewhere once for each change. */
 async function watch(workload: string | undefined, options: InspectOptions): Promise<void> {
   const ended = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => ended.abort());
+  // Not once(): signal-exit (of proper-lockfile) ends the process by the signal as soon as it finds its own listener alone.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => ended.abort());
   const terminal = process.stdout.isTTY === true;
   let before: string | undefined;
   while (!ended.signal.aborted) {

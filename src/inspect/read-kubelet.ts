@@ -10,8 +10,8 @@ const DEFAULT_ROOT_DIR = '/var/lib/kubelet';
 const RECORDS = 1_000;
 
 /** @param root where the host's file system is; undefined: only what is mounted here can be read. */
-export async function readKubelet(root: string | undefined, configFile: string | undefined, proc = '/proc'): Promise<KubeletFacts> {
-  const flags = await kubeletFlags(proc);
+export async function readKubelet(root: string | undefined, configFile: string | undefined): Promise<KubeletFacts> {
+  const flags = await kubeletFlags(join(root ?? '/', 'proc'));
   const file = configFile ?? flags?.get('config') ?? DEFAULT_KUBELET_CONFIG;
   const at = (path: string) => (root === undefined ? path : join(root, path));
   const [config, pulled] = await Promise.all([
