@@ -8,7 +8,11 @@
  *   is a URL of a file        unix:///run/cri.sock, file:///var/lib/etcd, also behind a flag
  * The mount with the longest containerPath wins. Paths inside files are not seen: a kubeconfig in a volume has to hold its data itself, or name
  * files beside it.
+ *
+ * What proc(5) would show a container of its mounts is in a file of its own; the word /proc/self/mountinfo becomes that file's path.
  */
+import { writeFileSync } from 'node:fs';
+
 export interface PathMount {
   readonly containerPath: string;
   readonly hostPath: string;
@@ -31,4 +35,21 @@ export function hostPathOf(path: string, mounts: readonly PathMount[]): string {
 
 function withoutSlash(path: string): string {
   return path.replace(/\/+$/, '');
+}
+
+const MOUNTINFO = '/proc/self/mountinfo';
+
+/** Writes the mountinfo of a container with these mounts. Returns the mounts, and that of the file itself. */
+export function withMountinfo(file: string, mounts: readonly PathMount[]): PathMount[] {
+  const lines = mounts.map(
+    ({ containerPath, hostPath }, index) =>
+      `${index + 100} 99 8:1 ${escaped(hostPath)} ${escaped(containerPath)} rw,relatime - ext4 /dev/sda1 rw`,
+  );
+  writeFileSync(file, ['99 1 0:50 / / rw,relatime - overlay overlay rw', ...lines, ''].join('\n'));
+  return [...mounts, { containerPath: MOUNTINFO, hostPath: file }];
+}
+
+/** Space, tab, newline and backslash are octal there. */
+function escaped(path: string): string {
+  return path.replaceAll(/[ \t\n\\]/g, (character) => `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`);
 }

@@ -64,6 +64,7 @@ export interface Records {
   save(record: SandboxRecord | ContainerRecord): void;
   remove(record: SandboxRecord | ContainerRecord): void;
   exitFile(containerId: string): string;
+  mountinfoFile(containerId: string): string;
   /** Undefined when the shim did not live to write it: it was killed. */
   exitCode(containerId: string): number | undefined;
   isPulled(reference: string): boolean;
@@ -82,6 +83,7 @@ export function openRecords(stateDir: string): Records {
   const fileOf = (record: SandboxRecord | ContainerRecord) =>
     join('sandboxId' in record ? directories.containers : directories.sandboxes, `${record.id}.json`);
   const exitFile = (id: string) => join(directories.containers, `${id}.exit`);
+  const mountinfoFile = (id: string) => join(directories.containers, `${id}.mountinfo`);
   const imageFile = (reference: string) => join(directories.images, createHash('sha256').update(reference).digest('hex'));
   return {
     sandboxes,
@@ -97,9 +99,10 @@ export function openRecords(stateDir: string): Records {
       if ('sandboxId' in record) containers.delete(record.id);
       else sandboxes.delete(record.id);
       rmSync(fileOf(record), { force: true });
-      if ('sandboxId' in record) rmSync(exitFile(record.id), { force: true });
+      if ('sandboxId' in record) for (const file of [exitFile, mountinfoFile]) rmSync(file(record.id), { force: true });
     },
     exitFile,
+    mountinfoFile,
     exitCode: (id) => {
       if (!existsSync(exitFile(id))) return undefined;
       const code = Number.parseInt(readFileSync(exitFile(id), 'utf8'), 10);

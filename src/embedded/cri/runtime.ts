@@ -11,7 +11,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isAlive, type ProcessRef, signal } from '../node/processes.ts';
 import { commandLine, findImage, type ImageEntry, type ImageTable } from './images.ts';
-import { hostPathOf, substitutePaths } from './mounts.ts';
+import { hostPathOf, substitutePaths, withMountinfo } from './mounts.ts';
 import type { ContainerRecord, Records, SandboxRecord } from './records.ts';
 import { type Started, startContainerProcess, startSandboxProcess } from './spawn.ts';
 
@@ -137,7 +137,7 @@ export class Runtime {
     if (container.phase.state !== 'created')
       throw new RuntimeError('FailedPrecondition', `container ${id} is ${container.phase.state}: only a created container can be started`);
     const startedAt = Date.now();
-    const { mounts } = container;
+    const mounts = withMountinfo(this.#records.mountinfoFile(id), container.mounts);
     let started: Started;
     try {
       started = await startContainerProcess({

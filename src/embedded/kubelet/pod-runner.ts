@@ -12,7 +12,7 @@ import { computePodActions, type FailedProbes } from './pod-actions.ts';
 import type { StartFailure } from './pod-status.ts';
 import { graceOf, type RuntimeManager } from './runtime-manager.ts';
 import { latest, type RuntimePod } from './runtime-pods.ts';
-import { mountsOf } from './volumes.ts';
+import { makeOwnFiles, mountsOf } from './volumes.ts';
 
 export interface RunOutcome {
   /** Something was stopped, made or started. */
@@ -116,6 +116,7 @@ export class PodRunner {
     try {
       const podIP = pod.spec.hostNetwork === true ? '' : ((await cri.sandboxStatus(sandboxId))?.network?.ip ?? '');
       const env = await environment(pod, container, podIP);
+      await makeOwnFiles(rootDir, pod, container);
       const made = containerConfig(pod, container, attempt, env, mountsOf(rootDir, pod, container));
       id = await cri.createContainer(sandboxId, made, config);
     } catch (error) {

@@ -43,7 +43,30 @@ export interface HostMount {
   readonly readonly: boolean;
 }
 
+/** Those of the pod's volumes, and behind them the files that the kubelet gives every container (makeMounts of pkg/kubelet/kubelet_pods.go). */
 export function mountsOf(rootDir: string, pod: Pod, container: V1Container): HostMount[] {
+  const mounts = volumeMounts(rootDir, pod, container);
+  const taken = new Set(mounts.map(({ containerPath }) => containerPath));
+  return [...mounts, ...ownMounts(rootDir, pod, container).filter(({ containerPath }) => !taken.has(containerPath))];
+}
+
+function ownMounts(rootDir: string, pod: Pod, container: V1Container): HostMount[] {
+  const directory = podDirectory(rootDir, pod.metadata.uid);
+  const termination = container.terminationMessagePath ?? '/dev/termination-log';
+  return [
+    { containerPath: '/etc/hosts', hostPath: join(directory, 'etc-hosts'), readonly: false },
+    { containerPath: termination, hostPath: join(directory, 'containers', container.name, 'termination-log'), readonly: false },
+  ];
+}
+
+export async function makeOwnFiles(rootDir: string, pod: Pod, container: V1Container): Promise<void> {
+  for (const { hostPath } of ownMounts(rootDir, pod, container)) {
+    await mkdir(dirname(hostPath), { recursive: true });
+    await (await open(hostPath, constants.O_CREAT | constants.O_WRONLY, 0o644)).close();
+  }
+}
+
+function volumeMounts(rootDir: string, pod: Pod, container: V1Container): HostMount[] {
   return (container.volumeMounts ?? []).map((mount) => {
     const volume = pod.spec.volumes?.find(({ name }) => name === mount.name);
     if (volume === undefined) throw new Error(`container ${container.name}: volume mount ${mount.name} names no volume of the pod`);

@@ -107,6 +107,7 @@ const COLLECTIONS: Readonly<Record<string, string>> = {
   Deployment: '/apis/apps/v1/namespaces/%/deployments',
   Secret: '/api/v1/namespaces/%/secrets',
   Service: '/api/v1/namespaces/%/services',
+  ServiceAccount: '/api/v1/namespaces/%/serviceaccounts',
   ConfigMap: '/api/v1/namespaces/%/configmaps',
   Pod: '/api/v1/namespaces/%/pods',
 };

@@ -22,6 +22,8 @@ export interface ControlPlaneOptions {
   };
   /** Further flags of the daemon; undefined: no checkpointer runs as a pod. */
   readonly checkpointerFlags: readonly string[] | undefined;
+  /** Whether its pod has the ServiceAccount that may read owners. */
+  readonly checkpointerAccount: boolean;
   readonly apiserverFlags: readonly string[];
 }
 
@@ -90,7 +92,12 @@ export function controlPlaneObjects(options: ControlPlaneOptions): ManifestObjec
       mounts: [secretVolume('kube-scheduler')],
       readinessProbe: { httpGet: { host: '127.0.0.1', path: '/healthz', port: scheduler }, periodSeconds: 1 },
     }),
-    ...(options.checkpointerFlags === undefined ? [] : [checkpointer(layout, options.ports, options.checkpointerFlags)]),
+    ...(options.checkpointerFlags === undefined
+      ? []
+      : [
+          ...(options.checkpointerAccount ? [serviceAccount()] : []),
+          checkpointer(layout, options.ports, options.checkpointerFlags, options.checkpointerAccount),
+        ]),
   ];
 }
 
@@ -104,21 +111,50 @@ function kubernetesService(port: number): ManifestObject {
   };
 }
 
+/** Authorized by its name alone (authorize.ts). */
+function serviceAccount(): ManifestObject {
+  return { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: CHECKPOINTER, namespace: NAMESPACE } };
+}
+
+const TOKEN_DIR = '/var/run/secrets/kubernetes.io/serviceaccount';
+
+/** What a real API server's admission mounts; the CA is not needed here. */
+const TOKEN_VOLUME: Mounted = {
+  volume: {
+    name: 'kube-api-access',
+    projected: { sources: [{ serviceAccountToken: { path: 'token', expirationSeconds: 3607 } }], defaultMode: 0o644 },
+  },
+  mount: { name: 'kube-api-access', mountPath: TOKEN_DIR, readOnly: true },
+};
+
 /** The daemon as a DaemonSet: its host directories are mounted at the same paths. */
-function checkpointer(layout: Layout, ports: Ports, flags: readonly string[]): ManifestObject {
+function checkpointer(layout: Layout, ports: Ports, flags: readonly string[], account: boolean): ManifestObject {
   const same = (name: string, path: string, type: string) => hostPath(name, path, type, path);
+  const probe = (path: string): V1Probe => ({ httpGet: { host: '127.0.0.1', path, port: ports.checkpointer }, timeoutSeconds: 5 });
   return daemonSet({
     name: CHECKPOINTER,
-    args: ['run', ...checkpointerFlags(layout, ports), `--self=${NAMESPACE}/DaemonSet/${CHECKPOINTER}`, ...flags],
+    args: [
+      'run',
+      ...checkpointerFlags(layout, ports),
+      `--self=${NAMESPACE}/DaemonSet/${CHECKPOINTER}`,
+      ...(account ? [`--owners-token-dir=${TOKEN_DIR}`] : []),
+      ...flags,
+    ],
     env: [
       { name: 'NODE_NAME', valueFrom: { fieldRef: { fieldPath: 'spec.nodeName' } } },
       { name: 'CHECKPOINTER_BOOT_ID_FILE', value: layout.bootIdFile },
+      // Of this container, not of the process that the embedded runtime makes of it.
+      { name: 'CHECKPOINTER_MOUNTINFO_FILE', value: '/proc/self/mountinfo' },
     ],
     mounts: [
       same('kubernetes', layout.kubernetes, 'Directory'),
       same('checkpoints', layout.checkpointDir, 'DirectoryOrCreate'),
       same('run', layout.run, 'Directory'),
+      ...(account ? [TOKEN_VOLUME] : []),
     ],
+    ...(account ? { serviceAccountName: CHECKPOINTER } : {}),
+    livenessProbe: { ...probe('/livez'), initialDelaySeconds: 15, periodSeconds: 2, failureThreshold: 5 },
+    readinessProbe: { ...probe('/readyz'), periodSeconds: 1 },
   });
 }
 
@@ -164,9 +200,10 @@ interface ComponentSpec {
   readonly port?: number;
   readonly livenessProbe?: V1Probe;
   readonly readinessProbe?: V1Probe;
+  readonly serviceAccountName?: string;
 }
 
-function daemonSet({ name, args, mounts, env, port, livenessProbe, readinessProbe }: ComponentSpec): ManifestObject {
+function daemonSet({ name, args, mounts, env, port, livenessProbe, readinessProbe, serviceAccountName }: ComponentSpec): ManifestObject {
   const labels = { tier: 'control-plane', 'k8s-app': name };
   const container: V1Container = {
     name,
@@ -191,6 +228,7 @@ function daemonSet({ name, args, mounts, env, port, livenessProbe, readinessProb
           hostNetwork: true,
           priorityClassName: 'system-node-critical',
           automountServiceAccountToken: false,
+          ...(serviceAccountName === undefined ? {} : { serviceAccountName }),
           terminationGracePeriodSeconds: 5,
           tolerations: [{ operator: 'Exists' }],
           containers: [container],

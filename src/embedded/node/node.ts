@@ -42,6 +42,8 @@ export interface NodeOptions {
   readonly checkpointerFlags?: readonly string[];
   /** Whether the daemon runs as a pod. Default: when `checkpointer` is given. */
   readonly checkpointerPod?: boolean;
+  /** Whether that pod has the ServiceAccount that may read owners. Default true. */
+  readonly checkpointerAccount?: boolean;
   /** Further images. */
   readonly images?: ImageTable;
 }
@@ -184,6 +186,7 @@ export class EmbeddedNode {
   /** What the control plane is made of on this node, for bootstrap. */
   controlPlane(): ControlPlaneOptions {
     const { portSharing = true, declarePorts = true, checkpointer, checkpointerPod = checkpointer !== undefined } = this.#options;
+    const { checkpointerAccount = true } = this.#options;
     const { pki, layout, ports } = this;
     const read = (file: string) => readFileSync(file, 'utf8');
     return {
@@ -200,6 +203,7 @@ export class EmbeddedNode {
       },
       apiserverFlags: this.#options.apiserverFlags ?? [],
       checkpointerFlags: checkpointerPod ? (this.#options.checkpointerFlags ?? []) : undefined,
+      checkpointerAccount,
     };
   }
 
