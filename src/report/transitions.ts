@@ -123,18 +123,19 @@ function parentOf({ parent, parentUid }: WorkloadStatus): Pick<Transition, 'pare
   return { ...(parent === undefined ? {} : { parent }), ...(parentUid === undefined ? {} : { parentUid }) };
 }
 
-/** Reasons that say: the proven copy is back because something else did not come up. */
-const ROLLED_BACK: ReadonlySet<string> = new Set(['RolledBack', 'TrialFailed']);
+/** Rule 3 for a parent that crashes, and rule 4 for one that did not come up in its trial: the proven copy is back. */
+const ROLLED_BACK: ReadonlySet<Reason> = new Set(['RolledBack', 'TrialFailed'] as const);
+const REFUSED: ReadonlySet<Reason> = new Set(['Refused'] as const);
 
 function milestonesOf(old: WorkloadStatus | undefined, now: WorkloadStatus): Milestone[] {
-  const became = (reasons: ReadonlySet<string>) => reasons.has(now.reason) && !(old !== undefined && reasons.has(old.reason));
+  const became = (reasons: ReadonlySet<Reason>) => reasons.has(now.reason) && !(old !== undefined && reasons.has(old.reason));
   const seen: [boolean, Milestone][] = [
     [old !== undefined && isNewCopy(old, now), 'Copied'],
     [old !== undefined && isNewlyProven(old, now), 'Proven'],
     [old !== undefined && now.active !== undefined && now.active.activation !== old.active?.activation, 'Activated'],
-    [became(ROLLED_BACK), 'RolledBack'],
+    [became(ROLLED_BACK) || fellBack(old, now), 'RolledBack'],
     [old?.active !== undefined && now.active === undefined && now.newest !== undefined, 'Yielded'],
-    [became(new Set(['Refused'])), 'Refused'],
+    [became(REFUSED), 'Refused'],
     [old?.newest !== undefined && now.newest === undefined && now.proven === undefined, 'Retired'],
   ];
   return seen.flatMap(([holds, milestone]) => (holds ? [milestone] : []));
@@ -149,4 +150,9 @@ function isNewCopy({ newest: old }: WorkloadStatus, { newest: now }: WorkloadSta
 function isNewlyProven({ proven: old }: WorkloadStatus, { proven: now, newest }: WorkloadStatus): boolean {
   if (now === undefined || now.digest === old?.digest) return false;
   return now.generation > (old?.generation ?? 0) || now.generation === newest?.generation;
+}
+
+/** Rule 3 for an active copy that crashes itself: the generation that was proven before it runs. */
+function fellBack(old: WorkloadStatus | undefined, { active: now }: WorkloadStatus): boolean {
+  return old?.active !== undefined && now !== undefined && now.generation < old.active.generation;
 }
