@@ -19,10 +19,10 @@ import type { Metrics } from './platform/metrics.ts';
 import { createCourier } from './report/courier.ts';
 import { countedClient, countedRuntime, countOutcome } from './report/metrics.ts';
 import { createReporter, type Reported } from './report/reporter.ts';
-import { createApiClient } from './sources/api/client.ts';
-import type { Kubeconfig } from './sources/api/kubeconfig.ts';
+import { type Kubeconfig, loadKubeconfig } from './sources/api/kubeconfig.ts';
 import { createOwnersSource } from './sources/api/owners.ts';
 import { ownersKubeconfig } from './sources/api/owners-identity.ts';
+import { createReloadingClient } from './sources/api/reloading-client.ts';
 import { createApiSource } from './sources/api/source.ts';
 import { createAskedSources } from './sources/asked.ts';
 import { readBootId } from './sources/boot.ts';
@@ -65,7 +65,8 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
   await prepareStore(checkpointDir);
   const wake = createWake();
   onFsync((seconds) => metrics.fsyncDuration.observe(seconds));
-  const client = countedClient(createApiClient(kubeconfig), metrics, log);
+  const following = createReloadingClient(kubeconfig, () => loadKubeconfig(kubeconfig.file), log);
+  const client = countedClient(following, metrics, log);
   const api = createApiSource({
     client,
     nodeName: options.nodeName,
@@ -84,7 +85,11 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
     }),
     metrics,
   );
-  const watching = watchFiles([podManifestPath, ...identityDirectories(kubeconfig)], wake.wake, log);
+  const touched = (): void => {
+    void following.refresh();
+    wake.wake();
+  };
+  const watching = watchFiles([podManifestPath, ...identityDirectories(kubeconfig)], touched, log);
   const kubelet = createKubeletLockSource(options.kubeletLockFile);
   const disk = createDiskSource(checkpointDir, podManifestPath);
   const copier = createCopier(copyPolicy(options));
@@ -102,8 +107,9 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
   // systemd gives every service of its own an INVOCATION_ID; containers do not get that of their runtime.
   const onHost = self === undefined || process.env['INVOCATION_ID'] !== undefined;
   const identity = await ownersIdentity(options, kubeconfig, log);
+  const readIdentity = async () => (await ownersIdentity(options, await loadKubeconfig(kubeconfig.file), log)) ?? identity ?? kubeconfig;
   const owners = createOwnersSource({
-    client: identity && countedClient(createApiClient(identity), metrics, log),
+    client: identity && countedClient(createReloadingClient(identity, readIdentity, log), metrics, log),
     nodeClient: client,
     nodeName: options.nodeName,
     onChange: wake.wake,
