@@ -22,6 +22,7 @@ export interface DoctorFacts {
   readonly manifests: DirectoryFacts;
   readonly locks: DirectoryFacts;
   readonly kubelet: KubeletFacts;
+  readonly kubeconfig: { readonly state: 'ok' } | { readonly state: 'wrong'; readonly detail: string };
   readonly api: ApiState;
   /** The node's identity, and the one that reads owners; undefined: there is none. */
   readonly node: AccessFacts | undefined;
@@ -51,7 +52,9 @@ export function checks(facts: DoctorFacts): Check[] {
       ? fail('flock', 'there is no flock(1) on PATH: nobody can lead', 'Install util-linux.')
       : ok('flock', place.flock),
     runtime(facts.runtime),
-    api(facts.api),
+    ...(facts.kubeconfig.state === 'ok'
+      ? [api(facts.api)]
+      : [fail('Kubeconfig', facts.kubeconfig.detail, "Set --kubeconfig to the kubelet's.")]),
     ...access('Node identity', facts.node),
     ...access('Owners identity', facts.owners),
     clock(facts.clockAhead),

@@ -23,12 +23,16 @@ export interface DoctorOptions extends GatherOptions {
 export async function gatherForDoctor(options: DoctorOptions): Promise<DoctorFacts> {
   const { checkpointDir, podManifestPath, lockFile, kubeconfig, probeTimeout } = options;
   const hostRoot = options.hostRoot ?? (await findHostRoot());
-  const [place, store, manifests, locks, kubelet, api, runtime, bootId, bootUnit, leader] = await Promise.all([
+  const [place, store, manifests, locks, kubelet, config, api, runtime, bootId, bootUnit, leader] = await Promise.all([
     readPlace(hostRoot),
     readDirectoryFacts(checkpointDir, hostRoot),
     readDirectoryFacts(podManifestPath, hostRoot),
     readDirectoryFacts(dirname(lockFile), hostRoot),
     readKubelet(hostRoot, options.kubeletConfig),
+    loadKubeconfig(kubeconfig).then(
+      () => ({ state: 'ok' }) as const,
+      (error: unknown) => ({ state: 'wrong', detail: messageOf(error) }) as const,
+    ),
     askControlPlane(kubeconfig, probeTimeout),
     readRuntime(options.containerRuntimeEndpoint, options.runtimeRequestTimeout, Promise.resolve([])),
     readBootId(options.bootIdFile).then(
@@ -46,6 +50,7 @@ export async function gatherForDoctor(options: DoctorOptions): Promise<DoctorFac
     manifests,
     locks,
     kubelet,
+    kubeconfig: config,
     api,
     ...asked,
     runtime: runtime.state === 'ok' ? { state: 'ok', name: runtime.name ?? 'a runtime without a name' } : runtime,
