@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Digest, Observation } from './checkpoint/model.ts';
 import type { CheckedOptions } from './lead.ts';
-import { acquireLeaderLock, type LeaderLock } from './lock/leader.ts';
+import { acquireLeaderLock, giveWay, type LeaderLock } from './lock/leader.ts';
 import type { Pulse } from './platform/health.ts';
 import { createLog } from './platform/log.ts';
 import { createMetrics, type Metrics } from './platform/metrics.ts';
@@ -44,6 +44,10 @@ export async function run(options: CheckedOptions): Promise<void> {
   process.once('SIGINT', end);
   log.info({ version: VERSION, node: options.nodeName }, 'starting');
   const metrics = createMetrics();
+  if (await ownCopyComes(options)) {
+    log.info({ giveWayMs: options.giveWay }, 'the kubelet is to start a copy of the checkpointer: it may lead');
+    await giveWay(options.lockFile, options.giveWay, ending.signal);
+  }
   let steppedDown: Observation['steppedDown'];
   while (!ending.signal.aborted) {
     const digest = await takeTurn({ options, kubeconfig, log, metrics, ending: ending.signal }, steppedDown);
@@ -54,6 +58,17 @@ export async function run(options: CheckedOptions): Promise<void> {
     await sleep(QUEUE_AGAIN, undefined, { signal: ending.signal }).catch(() => undefined);
   }
   log.info('ended');
+}
+
+/**
+ * Whether a container of the checkpointer can be expected that needs no API server to be started: its manifest lies in the kubelet's directory. Where none
+ * does, nobody but this process can lead, and the node may need it at once.
+ */
+async function ownCopyComes({ giveWay, self, podManifestPath }: CheckedOptions): Promise<boolean> {
+  if (giveWay === 0 || self === undefined) return false;
+  const { listManifests } = await import('./recovery/manifests.ts');
+  const manifests = await listManifests(podManifestPath).catch(() => []);
+  return manifests.some(({ workload }) => workload === self);
 }
 
 /** Waits for the lock, and leads until it ends; the spec of the checkpointer for which the lead was given up, where it was. */

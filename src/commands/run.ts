@@ -14,6 +14,7 @@ export interface RunOptions {
   readonly podManifestPath: string;
   readonly checkpointDir: string;
   readonly lockFile: string;
+  readonly giveWay: number;
   readonly containerRuntimeEndpoint: string;
   readonly runtimeRequestTimeout: number;
   readonly checkpointGracePeriod: number;
@@ -48,6 +49,13 @@ export function runCommand(): Command {
     .addOption(
       flag('--lock-file <file>', 'leader lock: of all checkpointers on this node one works, the others wait').default(
         '/run/lock/pod-checkpointer.lock',
+      ),
+    )
+    .addOption(
+      durationFlag(
+        '--give-way <duration>',
+        'where a copy of the checkpointer itself (--self) is active, leave it this long to lead before the first wait for the lock',
+        '0',
       ),
     )
     .addOption(kubeletLockFileFlag())

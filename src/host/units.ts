@@ -92,6 +92,8 @@ function daemonUnit(places: HostPlaces): HostUnit {
   const more = [
     // Without it the checkpointer's own copy is a workload like any other to the daemon on the host, which would take it away.
     `--self=${SELF}`,
+    // The kubelet of a boot starts the copy in seconds. That one leads, if it comes; when it ends, this one leads at once.
+    '--give-way=15s',
     `--node-name=${nodeName}`,
     `--container-runtime-endpoint=${containerRuntimeEndpoint}`,
     ...(kubeletLockFile === undefined ? [] : [`--kubelet-lock-file=${kubeletLockFile}`]),

@@ -14,6 +14,7 @@ import { once } from 'node:events';
 import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { isErrno } from '../platform/durable.ts';
 
 export interface LeaderLockOptions {
@@ -72,6 +73,25 @@ export async function tryLeaderLock(path: string): Promise<LeaderLock | undefine
   } catch (error) {
     if (gaveUp.signal.aborted) return undefined;
     throw error;
+  }
+}
+
+/** Between two looks at whether somebody leads, in milliseconds. */
+const GIVE_WAY_LOOK = 500;
+
+/**
+ * Lets whoever comes lead: returns when somebody leads, at once where somebody does already, or after `ms` milliseconds without. Only then is the lock to be
+ * waited for. Never holds it for longer than a look. Throws as acquireLeaderLock does; a signal that is aborted ends it without an error.
+ */
+export async function giveWay(path: string, ms: number, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + ms;
+  while (!signal.aborted) {
+    const lock = await tryLeaderLock(path);
+    if (lock === undefined) return;
+    lock.release();
+    const left = deadline - performance.now();
+    if (left <= 0) return;
+    await sleep(Math.min(left, GIVE_WAY_LOOK), undefined, { signal }).catch(() => undefined);
   }
 }
 

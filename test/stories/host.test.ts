@@ -1,7 +1,7 @@
 /** The checkpointer on the host, beside the one in a pod, on an embedded node; and the whole way from power on to an API server under a real systemd. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type DaemonLine, type DaemonLog, followDaemons } from '../../src/embedded/demo/daemon-log.ts';
@@ -131,6 +131,14 @@ describe('the checkpointer on the host', () => {
         `under systemd: boot unit ${(bootEnds - at(boot, 'Start')).toFixed(0)} ms, its end → kubelet's start ${(kubeletStarts - bootEnds).toFixed(0)} ms, power on → API server ${ready - before} ms`,
       );
     }, 120_000);
+
+    test('the daemon of the unit was there first, and lets the one in a pod lead', async () => {
+      const log = () => readFile(join(root, 'pod-checkpointer.service.log'), 'utf8');
+      await node.waitFor('the unit waits', async () => (await log()).includes('another checkpointer leads'));
+      expect(await log()).toContain('it may lead');
+      expect(await log()).not.toContain('"msg":"leading"');
+      await node.waitFor('one in a pod leads', async () => (await leader())?.where.includes('pod'));
+    }, 60_000);
 
     /** The units of an installation, and the runtime and the kubelet as such. */
     function installUnits(units: string): void {
