@@ -78,6 +78,10 @@ function* structure(pod: V1Pod): Generator<Violation> {
   if (spec?.ephemeralContainers?.length)
     yield { field: 'spec.ephemeralContainers', message: 'A new pod may not have ephemeral containers.' };
   if (spec?.schedulingGates?.length) yield { field: 'spec.schedulingGates', message: 'A pod on a node may not have scheduling gates.' };
+  for (const field of ['hostname', 'subdomain'] as const) {
+    const label = spec?.[field];
+    if (label && (label.length > 63 || !LABEL.test(label))) yield { field: `spec.${field}`, message: `"${label}" is not a DNS label.` };
+  }
   yield* volumeNames(spec?.volumes ?? []);
   const names = new Set<string>();
   for (const { container, field } of containersOf(pod)) {

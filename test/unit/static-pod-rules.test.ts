@@ -105,6 +105,8 @@ describe('the kubelet refuses a pod that is not valid', () => {
     ['no containers', pod({ containers: [] }), ['spec.containers']],
     ['ephemeral containers', pod({ ephemeralContainers: [{ name: 'd' }] }), ['spec.ephemeralContainers']],
     ['scheduling gates', pod({ schedulingGates: [{ name: 'g' }] }), ['spec.schedulingGates']],
+    ['a hostname that is no label', pod({ hostname: 'a.b' }), ['spec.hostname']],
+    ['a subdomain that is no label', pod({ subdomain: 'a'.repeat(64) }), ['spec.subdomain']],
     ['two containers of one name', pod({ containers: [container(), container()] }), ['spec.containers[1].name']],
     ['an init container named like another', pod({ initContainers: [container()] }), ['spec.containers[0].name']],
     ['a container without an image', withContainer({ image: '' }), ['spec.containers[0].image']],
