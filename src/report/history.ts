@@ -47,7 +47,7 @@ async function append(path: string, lines: string, limit: number): Promise<boole
     const { bytesWritten } = await file.write(bytes);
     if (bytesWritten !== bytes.length)
       throw new Error(`${path}: ${bytesWritten} of ${bytes.length} bytes written; free space on its file system`);
-    await file.datasync();
+    await inLane('background', () => file.datasync());
     if (stat.size === 0) await syncDirectory(dirname(path));
     return true;
   } finally {

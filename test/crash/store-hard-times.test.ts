@@ -239,7 +239,6 @@ describe.skipIf(skipLoudly('a save on a slow disk', noStrace))('a save on a disk
       strace.kill('SIGTERM');
     }
     await until(async () => (await newest()) === 'two', 60_000);
-    await until(() => daemon.reasons.at(-1) === 'Saved', 60_000);
     console.log(
       `a disk whose fsyncs take 10 s: up after ${(observed.length - 2) * 2} s, the save not done by then; observations in each 2 s: ${observed.join(', ')}`,
     );

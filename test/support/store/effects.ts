@@ -12,6 +12,6 @@ export function effectsOn(checkpointDir: string, podManifestPath: string): Effec
     runtime: { stopContainer: outOfPlace, stopSandbox: outOfPlace, removeContainer: outOfPlace },
     stopGraceSeconds: 1,
     wallClock: Date.now,
-    transaction: (change) => withTransaction(checkpointDir, change),
+    transaction: (change, options) => withTransaction(checkpointDir, change, options),
   };
 }
