@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 import { prepareStore } from '../../../src/checkpoint/store/layout.ts';
 import { loadGeneration } from '../../../src/checkpoint/store/load.ts';
-import { readStore } from '../../../src/checkpoint/store/read.ts';
+import { retiredEntry } from '../../../src/checkpoint/store/paths.ts';
 import { discardRetired, quarantineGeneration, retireWorkload, reviveWorkload } from '../../../src/checkpoint/store/retention.ts';
 import { pointAt, pruneGenerations, recordActivation, saveGeneration, settleBoot } from '../../../src/checkpoint/store/write.ts';
 import { NOTHING_RUNS, recover } from '../../../src/recovery/boot.ts';
@@ -12,6 +12,7 @@ import { createDiskSource } from '../../../src/sources/disk.ts';
 import type { Look } from './look.ts';
 import { ABOUT, SCHEDULER, sampleCopy } from './sample.ts';
 
+const RETIRED = retiredEntry(SCHEDULER, 1_000);
 const BOOT = '11111111-1111-4111-8111-111111111111';
 
 const save = (root: string, content: string) => saveGeneration(root, SCHEDULER, sampleCopy(content), ABOUT);
@@ -27,6 +28,8 @@ export interface Step {
   readonly change: (root: string) => Promise<unknown>;
   /** A third state that a kill may leave, besides the old one and the new one. */
   readonly between?: (found: Look, before: Look, after: Look) => boolean;
+  /** A third state that a failed system call may leave. */
+  readonly afterError?: (found: Look, before: Look, after: Look) => boolean;
 }
 
 /** A generation that was proven, one that is, and a newer one. */
@@ -77,7 +80,12 @@ export const STEPS = {
     },
   },
   'a save': { before: full, change: (root) => save(root, 'new') },
-  'marking a generation proven': { before: newer, change: (root) => prove(root, 3) },
+  'marking a generation proven': {
+    before: newer,
+    change: (root) => prove(root, 3),
+    // A pointer that cannot be read is damage, and is written anew without what it said.
+    afterError: (found, before, after) => found.serves === after.serves && found.previous === before.previous,
+  },
   'going back to an earlier generation': {
     before: newer,
     change: async (root) => {
@@ -104,7 +112,7 @@ export const STEPS = {
   },
   'deleting a retired workload': {
     before: retired,
-    change: async (root) => discardRetired(root, SCHEDULER, (await readStore(root)).retired[0]?.entry ?? ''),
+    change: (root) => discardRetired(root, SCHEDULER, RETIRED),
   },
   'recovering before the kubelet': {
     before: down,
@@ -116,10 +124,7 @@ export const STEPS = {
   'retiring a workload': { before: full, change: (root) => retireWorkload(root, SCHEDULER, 1_000) },
   'bringing a retired workload back': {
     before: retired,
-    change: async (root) => {
-      const entry = (await readStore(root)).retired[0]?.entry ?? '';
-      await reviveWorkload(root, SCHEDULER, entry);
-    },
+    change: (root) => reviveWorkload(root, SCHEDULER, RETIRED),
   },
 } as const satisfies Record<string, Step>;
 
