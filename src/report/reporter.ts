@@ -1,6 +1,6 @@
 /**
  * Tells what the daemon decided: log, status.json, history, metrics, events, the node's condition. Called after every decision; on a quiet node it
- * compares, and writes nothing. What it writes it writes beside the loop, one write after the other; a slow disk holds up the loop for a moment only.
+ * compares, and writes nothing. What it writes it writes beside the loop, one write after the other: no disk is slow enough to hold up a decision.
  * The history comes before the status: after a power cut between them a transition is told twice, not lost.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -16,7 +16,7 @@ import { added, readOutbox, without, writeOutbox } from './outbox.ts';
 import { standing, type Transition, transitions } from './transitions.ts';
 
 export interface Reporter {
-  /** Waits for the disk for a moment, then goes on without it. Never rejects. */
+  /** Waits for no write; for what an earlier daemon left it waits a moment, once. Never rejects. */
   report(observation: Observation, decision: Decision): Promise<void>;
   /** Resolves when nothing is written or sent any more. */
   idle(): Promise<void>;
@@ -41,7 +41,7 @@ export interface Reported {
   readonly pendingEvents: number;
 }
 
-/** The loop waits this long for what is written, then goes on without it. */
+/** The loop waits this long for what an earlier daemon left, then goes on without it. */
 const PATIENCE: Millis = 1_000;
 /** Transitions that wait for a disk which takes nothing. */
 const UNWRITTEN = 500;
@@ -55,6 +55,7 @@ export function createReporter({ checkpointDir, log, wallClock, nodeName, courie
   let began: Promise<void> | undefined;
   let logged = false;
   let writing: Promise<void> | undefined;
+  let again = false;
   const refused = new Map<string, string>();
 
   async function begin(): Promise<void> {
@@ -105,13 +106,22 @@ export function createReporter({ checkpointDir, log, wallClock, nodeName, courie
     }
   }
 
-  /** One write at a time: what it missed is in the next. */
-  async function save(next: Status): Promise<void> {
-    if (writing !== undefined || (history.length === 0 && !outboxChanged && sameStatus(written, next))) return;
-    writing = write(next).finally(() => {
+  /** One write at a time, beside the loop: what changes meanwhile is in the next. */
+  function save(): void {
+    if (writing !== undefined) {
+      again = true;
+      return;
+    }
+    const dirty = () => status !== undefined && (history.length > 0 || outboxChanged || !sameStatus(written, status));
+    if (!dirty()) return;
+    writing = (async () => {
+      do {
+        again = false;
+        if (status !== undefined && dirty()) await write(status);
+      } while (again);
+    })().finally(() => {
       writing = undefined;
     });
-    await atMost(writing);
   }
 
   return {
@@ -136,16 +146,14 @@ export function createReporter({ checkpointDir, log, wallClock, nodeName, courie
       status = next;
       log.trace({ api: next.api, runtime: next.runtime, disk: next.disk, actions: decision.actions.map(({ kind }) => kind) }, 'turn');
       onReport?.({ observation, status: next, transitions: changes, pendingEvents: pending.length });
-      if (observation.disk.state === 'ok') await save(next);
+      if (observation.disk.state === 'ok') save();
       if (observation.api.state !== 'ok') return;
       courier?.deliver(pending, conditionOf(next), {
         onDelivered(event) {
           pending = without(pending, event);
           outboxChanged = true;
         },
-        onIdle() {
-          if (status !== undefined) void save(status);
-        },
+        onIdle: save,
       });
     },
     async idle() {

@@ -58,6 +58,7 @@ async function turn(of: StoredWorkload | undefined, more: Partial<Observation> =
   const seen = workload(SCHEDULER, { parent: { state: 'present', pod }, parentPods: [runtimePod('running')], stored: of });
   const observed = observation([seen], more);
   await reporter.report(observed, decide(EMPTY_MEMORY, observed, POLICY));
+  await reporter.idle();
 }
 
 const transitionsSaid = () => lines.filter(({ msg }) => msg === 'transition');
@@ -81,7 +82,6 @@ test('each transition is one line of the log, one of the history, and in the sta
 
 test('while nothing changes no file is touched and nothing is said', async () => {
   await turn(PROVEN);
-  await reporter.idle();
   const files = async () =>
     Promise.all((await readdir(dir)).map(async (name) => [name, (await lstat(join(dir, name), { bigint: true })).ctimeNs] as const));
   const before = await files();
@@ -95,11 +95,9 @@ test('while nothing changes no file is touched and nothing is said', async () =>
 test('the next daemon goes on where the last one was: it says how it finds things, and tells nothing as new', async () => {
   await turn(SAVED);
   await turn(PROVEN);
-  await reporter.idle();
   reporter = begin();
   lines = [];
   await turn(PROVEN);
-  await reporter.idle();
   expect(transitionsSaid()).toMatchObject([{ workload: KEY, to: 'Protected', generation: 1 }]);
   expect(await readHistory(dir)).toHaveLength(2);
   expect(reports.at(-1)?.transitions).toEqual([]);
@@ -117,6 +115,17 @@ test('what a disk did not take is written when it takes something again, and com
   expect((await readHistory(dir)).map(({ to }) => to)).toEqual(['Saving', 'Saved']);
 });
 
+test('what changes while something is written is written after it, and the loop waits for neither', async () => {
+  const of = [undefined, SAVED, PROVEN, SAVED, PROVEN];
+  for (const stored of of) {
+    const observed = observation([workload(SCHEDULER, { stored })]);
+    await reporter.report(observed, decide(EMPTY_MEMORY, observed, POLICY));
+  }
+  await reporter.idle();
+  expect(await readStatus(dir)).toEqual(reports.at(-1)?.status);
+  expect(await readHistory(dir)).toEqual(reports.flatMap(({ transitions }) => transitions));
+});
+
 test('while the disk cannot be read nothing is written, and no workload is said to be gone', async () => {
   await turn(PROVEN);
   const before = await readFile(statusPath(dir));
@@ -124,6 +133,7 @@ test('while the disk cannot be read nothing is written, and no workload is said 
     observation([], { disk: { state: 'unknown', detail: 'EIO' } }),
     decide(EMPTY_MEMORY, observation([], { disk: { state: 'unknown', detail: 'EIO' } }), POLICY),
   );
+  await reporter.idle();
   expect(await readFile(statusPath(dir))).toEqual(before);
   expect(transitionsSaid()).toHaveLength(1);
   expect(lines.filter(({ msg, source }) => msg === 'source' && source === 'disk').at(-1)).toMatchObject({
