@@ -12,6 +12,7 @@ import { expiryFindings, type WarnBefore } from './foresight/expiry.ts';
 import { hostPathFindings } from './foresight/host-paths.ts';
 import { imageFindings } from './foresight/images.ts';
 import { leaderFindings } from './foresight/leader.ts';
+import { lossFindings } from './foresight/losses.ts';
 import { manifestFindings } from './foresight/manifest.ts';
 import { portSharingFindings, portSharingHint } from './foresight/port-sharing.ts';
 import { proofFindings } from './foresight/proof.ts';
@@ -155,6 +156,7 @@ function workloadPowerCut(
       : [
           ...manifestFindings(pod),
           ...hostPathFindings(pod, facts.hostPaths, `${places.checkpointDir}/workloads`),
+          ...lossFindings(pod, facts.kubelet),
           ...imageFindings(pod, facts.runtime.images, facts.kubelet),
         ]),
     ...expiryFindings(known?.ends ?? [], facts.at, warnBefore),

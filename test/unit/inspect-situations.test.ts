@@ -124,6 +124,30 @@ const SITUATIONS: readonly (readonly [name: string, facts: Facts])[] = [
       }),
     ]),
   ],
+  [
+    'rolled-back',
+    factsOf([
+      scheduler({
+        generations: [
+          { number: 6, age: 90_000 },
+          { number: 7, age: 600, failing: 'it crashed 5 times in 90 s' },
+        ],
+        proven: 6,
+        active: [6, 3],
+        copyUp: 400,
+        parentUp: undefined,
+        status: { reason: 'FailingSpec', message: "the copy runs; the parent's spec is marked failing" },
+      }),
+    ]),
+  ],
+  [
+    'losses',
+    factsOf([
+      scheduler({
+        generations: [{ number: 7, warnings: ['ImagePullSecrets spec.imagePullSecrets', 'RuntimeClass spec.runtimeClassName'] }],
+      }),
+    ]),
+  ],
   ['damaged', factsOf([scheduler({ generations: [{ number: 7, damage: 'pod.json is missing' }] })])],
   [
     'active-damaged',

@@ -17,6 +17,7 @@ export function proofFindings(stored: StoredWorkload, chosen: number): Finding[]
       ),
     );
   }
+  findings.push(...failingFindings(stored));
   if (!stored.generations.has(chosen)) return findings;
   if (stored.proven === undefined)
     findings.push(
@@ -35,6 +36,16 @@ export function proofFindings(stored: StoredWorkload, chosen: number): Finding[]
       ),
     );
   return findings;
+}
+
+/** A generation whose spec is marked is not what is activated, as long as there is another. */
+function failingFindings({ generations, failing }: StoredWorkload): Finding[] {
+  return [...generations.values()].flatMap(({ number, digest }) => {
+    const mark = failing.get(digest);
+    if (mark === undefined) return [];
+    const message = `the spec of generation ${number} is marked failing since ${mark.since}: ${mark.detail}`;
+    return [warning('FailingSpec', message, 'Change the pod, or clear the mark once its cause is gone (checkpointer forgive).')];
+  });
 }
 
 /** Generations of one digest run the same; only what belongs to one pod is newer. */

@@ -1,6 +1,7 @@
 /** Facts of a node, built from a few words. Now is 2026-11-21 12:00 UTC; ages are given in seconds. */
 import type { V1Container, V1Pod } from '@kubernetes/client-node';
 import { GENERATION, WORKLOAD } from '../../../src/checkpoint/annotations.ts';
+import { WARNINGS } from '../../../src/checkpoint/copy/warnings.ts';
 import { activated } from '../../../src/checkpoint/materialize.ts';
 import type { Digest, Traits } from '../../../src/checkpoint/model.ts';
 import type { RetiredWorkload } from '../../../src/checkpoint/store/read.ts';
@@ -29,6 +30,10 @@ export interface GenerationWords {
   readonly age?: number;
   readonly digest?: string;
   readonly damage?: string;
+  /** Why its spec is marked failing. */
+  readonly failing?: string;
+  /** As the copy notes them: `<code> <field>`. */
+  readonly warnings?: readonly string[];
   readonly container?: Partial<V1Container>;
   readonly spec?: Partial<V1Pod['spec'] & object>;
   readonly traits?: Traits;
@@ -130,14 +135,24 @@ export function retiring(facts: Facts): Facts {
 
 const imageOf = ({ container }: GenerationWords): string => container?.image ?? 'registry.example.org/component:v1';
 
+function digestOf({ number, digest = `digest-${number}` }: GenerationWords): Digest {
+  return digest as Digest;
+}
+
 function storedOf({ workload, generations = [], proven, previous, newest }: WorkloadWords) {
   return {
     workload,
     stored: {
       generations: new Map(
-        generations.map(({ number, digest = `digest-${number}`, traits = TRAITS }) => [
-          number,
-          { number, digest: digest as Digest, containers: ['main'], traits, parent: { name: `${workload.name}-x7k2f`, uid: 'uid' } },
+        generations.map((one) => [
+          one.number,
+          {
+            number: one.number,
+            digest: digestOf(one),
+            containers: ['main'],
+            traits: one.traits ?? TRAITS,
+            parent: { name: `${workload.name}-x7k2f`, uid: 'uid' },
+          },
         ]),
       ),
       damaged: new Map<number, string>(),
@@ -146,7 +161,11 @@ function storedOf({ workload, generations = [], proven, previous, newest }: Work
       proven,
       previous,
       activations: 0,
-      failing: new Map<Digest, never>(),
+      failing: new Map(
+        generations.flatMap((one) =>
+          one.failing === undefined ? [] : [[digestOf(one), { since: ago(600), detail: one.failing }] as const],
+        ),
+      ),
     },
   };
 }
@@ -159,7 +178,11 @@ function podOf(workload: Workload, one: GenerationWords): V1Pod {
     metadata: {
       name: `${workload.name}-ds-g${number}`,
       namespace: workload.namespace,
-      annotations: { [WORKLOAD]: workloadKey(workload), [GENERATION]: String(number) },
+      annotations: {
+        [WORKLOAD]: workloadKey(workload),
+        [GENERATION]: String(number),
+        ...(one.warnings && { [WARNINGS]: JSON.stringify(one.warnings) }),
+      },
     },
     spec: { containers: [{ name: 'main', imagePullPolicy: 'IfNotPresent', ...container, image: imageOf(one) }], ...spec },
   };
