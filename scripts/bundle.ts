@@ -9,18 +9,37 @@ export async function readVersion(): Promise<string> {
   return version;
 }
 
+/** A module of a package that nothing here calls, and by what it would be missed. */
+interface LeftOut {
+  readonly module: RegExp;
+  readonly of: string;
+  readonly exports: readonly string[];
+}
+
 /**
- * gRPC reads .proto files at run time for its own channelz and ORCA services, which nothing here offers. Without the parser that it has for them a fifth
- * of the bundle is not there to be loaded; whoever called for it would be told.
+ * gRPC reads .proto files at run time for its own channelz and ORCA services; prom-client pushes to gateways, gathers the metrics of a cluster of processes and
+ * of Node itself; pino writes by way of worker threads. Nothing here does any of it, and what it takes is not loaded. Whoever calls for it is told.
  */
-const withoutProtoFiles: Plugin = {
-  name: 'without-proto-files',
+const LEFT_OUT: readonly LeftOut[] = [
+  { module: /^@grpc\/proto-loader$/, of: '@grpc/grpc-js', exports: ['loadSync'] },
+  { module: /^\.\/lib\/pushgateway$/, of: 'prom-client', exports: [] },
+  { module: /^\.\/lib\/cluster$/, of: 'prom-client', exports: [] },
+  { module: /^\.\/lib\/defaultMetrics$/, of: 'prom-client', exports: [] },
+  { module: /^thread-stream$/, of: 'pino', exports: [] },
+];
+
+const leaveOut: Plugin = {
+  name: 'leave-out',
   setup(build) {
-    build.onResolve({ filter: /^@grpc\/proto-loader$/ }, ({ path }) => ({ path, namespace: 'left-out' }));
-    build.onLoad({ filter: /.*/, namespace: 'left-out' }, ({ path }) => ({
-      contents: `exports.loadSync = () => { throw new Error('${path} is not part of this program'); };`,
-      loader: 'js',
-    }));
+    build.onResolve({ filter: /./ }, ({ path, importer }) => {
+      const found = LEFT_OUT.find(({ module, of }) => module.test(path) && importer.includes(`/node_modules/${of}/`));
+      return found && { path: `${found.of}: ${path}`, namespace: 'left-out', pluginData: found };
+    });
+    build.onLoad({ filter: /./, namespace: 'left-out' }, ({ path, pluginData }) => {
+      const fail = `() => { throw new Error(${JSON.stringify(`${path} is not part of this program`)}); }`;
+      const { exports } = pluginData as LeftOut;
+      return { contents: `module.exports = ${fail};${exports.map((name) => `module.exports.${name} = ${fail};`).join('')}`, loader: 'js' };
+    });
   },
 };
 
@@ -34,7 +53,7 @@ export function bundleOptions(version: string) {
     legalComments: 'none',
     define: { __VERSION__: JSON.stringify(version) },
     logLevel: 'warning',
-    plugins: [withoutProtoFiles],
+    plugins: [leaveOut],
   } as const satisfies BuildOptions;
 }
 

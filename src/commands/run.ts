@@ -4,6 +4,7 @@ import { access, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { DEFAULT_METRICS_ADDRESS, parseListenAddress } from '../platform/metrics-server.ts';
+import { parseEndpoint } from '../sources/cri/endpoint.ts';
 import { kubeletLockFileFlag } from './host-options.ts';
 import { InputError } from './input-error.ts';
 import { addStoreFlags, count, durationFlag, flag, parsedBy, parseKubernetesService } from './options.ts';
@@ -207,13 +208,11 @@ async function checked(options: RunOptions): Promise<string> {
   if (kubernetesService !== undefined) parseKubernetesService(kubernetesService);
   if (self !== undefined && !/^[^/]+\/[^/]+\/[^/]+$/.test(self))
     throw new InputError(`--self ${self}: expected namespace/kind/name, such as kube-system/DaemonSet/pod-checkpointer`);
-  await checkEndpoint(options.containerRuntimeEndpoint);
+  checkEndpoint(options.containerRuntimeEndpoint);
   return nodeName;
 }
 
-async function checkEndpoint(text: string): Promise<void> {
-  // Not at the top: gRPC is more than half of what a command that does not need it would load.
-  const { parseEndpoint } = await import('../sources/cri/client.ts');
+function checkEndpoint(text: string): void {
   try {
     parseEndpoint(text);
   } catch (error) {

@@ -4,34 +4,13 @@
  * its version anew, and grpc's own reconnect backoff, which grows to minutes, is never waited for.
  */
 import { ChannelCredentials, type ClientReadableStream, connectivityState, Metadata, type ServiceError, status } from '@grpc/grpc-js';
+import type { Endpoint } from './endpoint.ts';
 import { type ContainerEventResponse, RuntimeServiceClient, RuntimeServiceService } from './generated/runtime.ts';
+
+export { type Endpoint, parseEndpoint } from './endpoint.ts';
 
 /** As the kubelet sets it: a node with hundreds of pods answers ListContainers with several MiB. */
 const MAX_MESSAGE_BYTES = 16 * 1024 * 1024;
-/** sockaddr_un.sun_path on Linux is 108 bytes with the terminating zero. */
-const MAX_SOCKET_PATH_BYTES = 107;
-
-export interface Endpoint {
-  /** Absolute path of the unix socket. */
-  readonly path: string;
-}
-
-/** Reads `unix:///run/containerd/containerd.sock`, or the bare absolute path. Throws an Error of one line on anything else. */
-export function parseEndpoint(text: string): Endpoint {
-  const path = text.startsWith('unix://') ? text.slice('unix://'.length) : text;
-  const wrong = (what: string): Error =>
-    new Error(
-      `container runtime endpoint ${JSON.stringify(text)} ${what}: expected a unix socket, as in unix:///run/containerd/containerd.sock`,
-    );
-  if (text === '') throw wrong('is empty');
-  if (path === '' || path === '/') throw wrong('has no path');
-  if (/^[a-z]+:/i.test(path)) throw wrong('is not a unix socket');
-  if (!path.startsWith('/')) throw wrong('is not an absolute path');
-  if (/[\n\r\0]/.test(path)) throw wrong('has a line break in its path');
-  if (Buffer.byteLength(path) > MAX_SOCKET_PATH_BYTES)
-    throw wrong(`is longer than the ${MAX_SOCKET_PATH_BYTES} bytes that a unix socket allows`);
-  return { path };
-}
 
 /** A call that the runtime did not answer, or answered with an error. The message names the call, the socket and what to look at. */
 export class RuntimeError extends Error {
