@@ -13,6 +13,7 @@ import { parseKubernetesService } from './commands/options.ts';
 import type { RunOptions } from './commands/run.ts';
 import { createCopier } from './copier.ts';
 import { createWake, runDaemon } from './daemon.ts';
+import { leaderMark } from './lock/holder.ts';
 import { withTransaction } from './lock/transaction.ts';
 import { onFsync } from './platform/fsync-times.ts';
 import type { Metrics } from './platform/metrics.ts';
@@ -94,6 +95,8 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
   const disk = createDiskSource(checkpointDir, podManifestPath);
   const copier = createCopier(copyPolicy(options));
   const self = options.self as WorkloadKey | undefined;
+  // The leader lock is held here: a change that a former leader left half way is nobody's any more.
+  const leader = await leaderMark(options.lockFile);
   const effects: Effects = {
     checkpointDir,
     podManifestPath,
@@ -102,7 +105,8 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
     stopGraceSeconds: Math.ceil(options.stopGracePeriod / 1000),
     wallClock: Date.now,
     stepDown,
-    transaction: (change) => withTransaction(checkpointDir, change, { bootId }),
+    transaction: (change, options) => withTransaction(checkpointDir, change, { ...options, bootId, leader }),
+    onDamage: disk.markDamaged,
   };
   // systemd gives every service of its own an INVOCATION_ID; containers do not get that of their runtime.
   const onHost = self === undefined || process.env['INVOCATION_ID'] !== undefined;

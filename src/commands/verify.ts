@@ -8,7 +8,7 @@ import { loadGenerationAt } from '../checkpoint/store/load.ts';
 import { generationPath, quarantinePath, retiredPath, workloadsPath } from '../checkpoint/store/paths.ts';
 import { checkFormat, generationNumbers, readStored, readWorkload } from '../checkpoint/store/read.ts';
 import { type Workload, workloadKey } from '../checkpoint/workload.ts';
-import { isErrno } from '../platform/durable.ts';
+import { errnoOf, isErrno } from '../platform/durable.ts';
 import { InputError } from './input-error.ts';
 import { DEFAULT_CHECKPOINT_DIR, flag } from './options.ts';
 import { table } from './table.ts';
@@ -79,14 +79,26 @@ export async function verify(root: string): Promise<Verification> {
     for (const name of await namesIn(above, problems)) {
       if (name.startsWith('.')) continue;
       const directory = join(above, name);
-      const workload = await readWorkload(directory, place === 'retired' ? name.replace(/\.[0-9]+$/, '') : name);
-      if (workload === undefined) problems.push({ path: directory, detail: 'is not a workload that the store made' });
-      else generations.push(...(await verifyWorkload(directory, place, workload, problems)));
+      // What the disk answers for one directory says nothing of the others.
+      await unlessUnreadable(directory, problems, async () => {
+        const workload = await readWorkload(directory, place === 'retired' ? name.replace(/\.[0-9]+$/, '') : name);
+        if (workload === undefined) problems.push({ path: directory, detail: 'is not a workload that the store made' });
+        else generations.push(...(await verifyWorkload(directory, place, workload, problems)));
+      });
     }
   }
   const quarantined = (await namesIn(quarantinePath(root), [])).filter((name) => !name.startsWith('.') && !name.endsWith('.reason.txt'));
   const whole = problems.length === 0 && generations.every(({ state }) => state === 'whole');
   return { version: 1, whole, generations, problems, quarantined };
+}
+
+async function unlessUnreadable(directory: string, problems: { path: string; detail: string }[], read: () => Promise<void>): Promise<void> {
+  try {
+    await read();
+  } catch (error) {
+    if (errnoOf(error) === undefined || isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM')) throw error;
+    problems.push({ path: directory, detail: error instanceof Error ? error.message : String(error) });
+  }
 }
 
 async function verifyWorkload(

@@ -2,10 +2,12 @@
  * Specs marked failing: one small file a workload, `failing.json`, `{"<digest>": {"since": "<RFC 3339>", "detail": "<sentence>"}}`. One that cannot be read
  * counts for nothing: what it kept from being tried is tried again, and marked again.
  */
-import { isErrno, readRegular, removeDurable, replaceDurable } from '../../platform/durable.ts';
+import { isErrno, readRegular, removeDurable } from '../../platform/durable.ts';
 import type { Digest, Failing } from '../model.ts';
 import type { Workload } from '../workload.ts';
+import { asStoreError, storeFailure } from './errors.ts';
 import { failingPath, workloadPath } from './paths.ts';
+import { replace } from './pointers.ts';
 
 const FILE_LIMIT = 64 * 1024;
 /** The latest are kept: a spec that was given up long ago does not come back. */
@@ -16,10 +18,24 @@ const NONE: ReadonlyMap<Digest, Failing> = new Map();
 
 export async function readFailing(workloadDir: string): Promise<ReadonlyMap<Digest, Failing>> {
   try {
-    const bytes = await readRegular(failingPath(workloadDir), FILE_LIMIT);
-    return bytes === undefined ? NONE : decodeFailing(bytes.toString());
+    return await read(workloadDir);
   } catch (error) {
     if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM')) throw error;
+    return NONE;
+  }
+}
+
+async function read(workloadDir: string): Promise<ReadonlyMap<Digest, Failing>> {
+  const bytes = await readRegular(failingPath(workloadDir), FILE_LIMIT);
+  return bytes === undefined ? NONE : decodeFailing(bytes.toString());
+}
+
+/** For a change of them: marks that the disk does not give are not taken for none. What is no file of ours holds none. Throws StoreError. */
+async function marksToChange(root: string, workload: Workload): Promise<ReadonlyMap<Digest, Failing>> {
+  try {
+    return await read(workloadPath(root, workload));
+  } catch (error) {
+    if (storeFailure(error) !== undefined) throw asStoreError(error, root);
     return NONE;
   }
 }
@@ -53,11 +69,10 @@ function isFailing(mark: unknown): mark is Failing {
 
 /** Inside a store transaction. */
 export async function markFailing(root: string, workload: Workload, digest: Digest, detail: string, wallClock: number): Promise<void> {
-  const directory = workloadPath(root, workload);
-  const marks = new Map(await readFailing(directory));
+  const marks = new Map(await marksToChange(root, workload));
   marks.delete(digest);
   marks.set(digest, { since: new Date(wallClock).toISOString(), detail: detail.slice(0, DETAIL) });
-  await write(directory, [...marks].slice(-SPECS));
+  await write(root, workload, [...marks].slice(-SPECS));
 }
 
 /**
@@ -65,21 +80,26 @@ export async function markFailing(root: string, workload: Workload, digest: Dige
  * @returns the digests whose marks were cleared.
  */
 export async function forgive(root: string, workload: Workload, digest?: Digest): Promise<Digest[]> {
-  const directory = workloadPath(root, workload);
-  const marks = await readFailing(directory);
+  const marks = await marksToChange(root, workload);
   const cleared = [...marks.keys()].filter((marked) => digest === undefined || marked === digest);
   if (cleared.length > 0)
     await write(
-      directory,
+      root,
+      workload,
       [...marks].filter(([marked]) => !cleared.includes(marked)),
     );
   return cleared;
 }
 
-async function write(directory: string, marks: readonly (readonly [Digest, Failing])[]): Promise<void> {
-  if (marks.length === 0) {
-    await removeDurable(failingPath(directory));
+async function write(root: string, workload: Workload, marks: readonly (readonly [Digest, Failing])[]): Promise<void> {
+  const path = failingPath(workloadPath(root, workload));
+  if (marks.length > 0) {
+    await replace(root, path, `${JSON.stringify(Object.fromEntries(marks), undefined, 2)}\n`);
     return;
   }
-  await replaceDurable(failingPath(directory), Buffer.from(`${JSON.stringify(Object.fromEntries(marks), undefined, 2)}\n`));
+  try {
+    await removeDurable(path);
+  } catch (error) {
+    throw asStoreError(error, root);
+  }
 }

@@ -15,6 +15,8 @@ export interface Look {
   readonly serves: string | undefined;
   readonly previous: string | undefined;
   readonly activations: number;
+  /** Digests of specs that are marked failing. */
+  readonly failing: readonly string[];
   /** What each retired workload's newest generation is, verified. */
   readonly retired: readonly string[];
   readonly settledBootId: string | undefined;
@@ -33,7 +35,7 @@ export async function look(root: string, workload: Workload): Promise<Look> {
   };
   const stored = workloads.get(workloadKey(workload))?.stored;
   if (stored === undefined)
-    return { generations: {}, newest: undefined, serves: undefined, previous: undefined, activations: 0, ...common };
+    return { generations: {}, newest: undefined, serves: undefined, previous: undefined, activations: 0, failing: [], ...common };
   expectWhole(stored);
   const generations: Record<number, string> = {};
   for (const number of [...stored.generations.keys()].sort((a, b) => a - b))
@@ -45,6 +47,7 @@ export async function look(root: string, workload: Workload): Promise<Look> {
     serves: content(stored.proven ?? stored.newest),
     previous: content(stored.previous),
     activations: stored.activations,
+    failing: [...stored.failing.keys()],
     ...common,
   };
 }

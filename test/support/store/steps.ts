@@ -2,6 +2,8 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import type { Digest } from '../../../src/checkpoint/model.ts';
+import { forgive, markFailing } from '../../../src/checkpoint/store/failing.ts';
 import { prepareStore } from '../../../src/checkpoint/store/layout.ts';
 import { loadGeneration } from '../../../src/checkpoint/store/load.ts';
 import { retiredEntry } from '../../../src/checkpoint/store/paths.ts';
@@ -57,6 +59,12 @@ async function retired(root: string): Promise<void> {
   await retireWorkload(root, SCHEDULER, 1_000);
 }
 
+/** Two specs marked failing. */
+async function marked(root: string): Promise<void> {
+  await full(root);
+  for (const digest of ['older', 'old']) await markFailing(root, SCHEDULER, digest as Digest, 'as a test', 1_000);
+}
+
 /** With a place for manifests, before a kubelet has ever run. */
 async function down(root: string): Promise<void> {
   await full(root);
@@ -100,6 +108,12 @@ export const STEPS = {
       await pointAt(root, SCHEDULER, 'proven', 3, indexSha256, 'keepPrevious');
     },
   },
+  'marking a spec failing': {
+    before: full,
+    change: (root) => markFailing(root, SCHEDULER, 'old' as Digest, 'as a test', 1_000),
+  },
+  'clearing one of two marks': { before: marked, change: (root) => forgive(root, SCHEDULER, 'old' as Digest) },
+  'clearing all marks': { before: marked, change: (root) => forgive(root, SCHEDULER) },
   'settling a boot': { before: full, change: (root) => settleBoot(root, BOOT) },
   'deleting a generation': { before: crowded, change: (root) => pruneGenerations(root, SCHEDULER, [3]) },
   'counting an activation': { before: full, change: (root) => recordActivation(root, SCHEDULER, 1) },
