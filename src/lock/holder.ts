@@ -3,7 +3,7 @@
  * namespace in which these mean something, and which leader lock it held, if any.
  */
 import { randomBytes } from 'node:crypto';
-import { rmdirSync, rmSync, type Stats, stat } from 'node:fs';
+import { readFileSync, rmdirSync, rmSync, type Stats, stat } from 'node:fs';
 import { lstat, mkdir, readdir, readFile, readlink, rename, rm, rmdir, stat as statOf, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isErrno, kindOf, readRegular } from '../platform/durable.ts';
@@ -138,6 +138,7 @@ export function lockFileSystem(owner: Owner) {
     rmdir: (path: string, done: Callback) => settle(removeOwn(path, owner), done),
     /** At the end of the process, when nothing else can run any more. */
     rmdirSync: (path: string) => {
+      if (readFileSync(join(path, OWNER), 'utf8') !== line) return;
       rmSync(join(path, OWNER), { force: true });
       rmdirSync(path);
     },

@@ -1,22 +1,26 @@
 /** The daemon and a command at the same moment, and commands that are killed half way. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync, watch } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { act, type Effects } from '../../src/act.ts';
 import { prepareStore } from '../../src/checkpoint/store/layout.ts';
+import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.ts';
 import { saveGeneration } from '../../src/checkpoint/store/write.ts';
 import { withTransaction } from '../../src/lock/transaction.ts';
 import { readBootId } from '../../src/sources/boot.ts';
 import { Program } from '../support/lines.ts';
+import { effectsOn } from '../support/store/effects.ts';
 import { leftovers, look } from '../support/store/look.ts';
 import { ABOUT, SCHEDULER, sampleCopy } from '../support/store/sample.ts';
 import { until } from '../support/until.ts';
 
 const STOPPED = join(import.meta.dirname, '../support/store/stopped.ts');
+const WRITER = join(import.meta.dirname, '../support/lock/writer.ts');
 const SAVER = join(import.meta.dirname, '../support/store/saver.ts');
 
 let store: string;
@@ -95,5 +99,54 @@ describe('two writers', () => {
     await withTransaction(store, () => saveGeneration(store, SCHEDULER, sampleCopy('next'), ABOUT));
     expect(performance.now() - started).toBeGreaterThan(9_000);
     expect((await look(store, SCHEDULER)).newest).toBe('next');
+  });
+});
+
+describe('an activation while another process changes the store and does not end', () => {
+  let holder: Program;
+  let manifests: string;
+  let effects: Effects;
+
+  beforeEach(async () => {
+    manifests = join(store, '../manifests');
+    await mkdir(manifests);
+    effects = effectsOn(store, manifests);
+    await saveGeneration(store, SCHEDULER, sampleCopy('one'), ABOUT);
+    holder = new Program(WRITER, [store, 'hold']);
+    await holder.says('holds');
+  });
+
+  afterEach(() => holder.kill());
+
+  test('goes on without the lock after a moment, counted', async () => {
+    const started = performance.now();
+    await act({ kind: 'activate', workload: SCHEDULER, generation: 1, activation: 1 }, effects);
+    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(await readdir(manifests)).toEqual([expect.stringContaining('-g1-a1.json')]);
+    expect((await look(store, SCHEDULER)).activations).toBe(1);
+  });
+
+  test('takes its manifest back when its generation was taken away meanwhile', async () => {
+    // Between verification and manifest: when the count is written.
+    const counting = watch(workloadPath(store, SCHEDULER), (_, name) => {
+      if (name === 'activations') rmSync(generationPath(workloadPath(store, SCHEDULER), 1), { recursive: true, force: true });
+    });
+    try {
+      await expect(act({ kind: 'activate', workload: SCHEDULER, generation: 1, activation: 1 }, effects)).rejects.toThrow(
+        'was taken away while',
+      );
+      expect(await readdir(manifests)).toEqual([]);
+    } finally {
+      counting.close();
+    }
+  });
+
+  test('a save waits, and says who is in its way', async () => {
+    const quick = {
+      ...effects,
+      transaction: (change: () => Promise<unknown>) => withTransaction(store, change, { waitMs: 100 }),
+    } as Effects;
+    const saving = act({ kind: 'save', workload: SCHEDULER, copy: sampleCopy('two'), parent: ABOUT.parent }, quick);
+    await expect(saving).rejects.toThrow(`(pid ${holder.child.pid} there)`);
   });
 });
