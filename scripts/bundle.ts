@@ -51,10 +51,23 @@ export function bundleOptions(version: string) {
     minify: true,
     keepNames: true,
     legalComments: 'none',
-    define: { __VERSION__: JSON.stringify(version) },
+    define: {
+      __VERSION__: JSON.stringify(version),
+      ...whereKnown('__REVISION__', sourceRevision),
+      ...whereKnown('__BUILD_DATE__', () => new Date(sourceDateEpoch() * 1000).toISOString()),
+    },
     logLevel: 'warning',
     plugins: [leaveOut],
   } as const satisfies BuildOptions;
+}
+
+/** Outside of a git work tree, and without the variables below, a build does not say what it was made from. */
+function whereKnown(name: string, find: () => string): Record<string, string> {
+  try {
+    return { [name]: JSON.stringify(find()) };
+  } catch {
+    return {};
+  }
 }
 
 /**

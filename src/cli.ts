@@ -1,11 +1,18 @@
 /** The command line: which commands there are, and what an error means to the caller. The only place that ends the process. */
 import { Command, CommanderError, type Option } from 'commander';
+import { completionCommand } from './commands/completion.ts';
+import { diffCommand } from './commands/diff.ts';
 import { doctorCommand } from './commands/doctor.ts';
+import { exportCommand } from './commands/export.ts';
+import { forgiveCommand } from './commands/forgive.ts';
+import { historyCommand } from './commands/history.ts';
+import { importCommand } from './commands/import.ts';
 import { InputError } from './commands/input-error.ts';
 import { inspectCommand } from './commands/inspect.ts';
 import { installHostCommand, uninstallHostCommand } from './commands/install-host.ts';
 import { kubeletGuardCommand } from './commands/kubelet-guard.ts';
 import { kubeletLockCommand } from './commands/kubelet-lock.ts';
+import { pruneCommand } from './commands/prune.ts';
 import { recoverCommand } from './commands/recover.ts';
 import { runCommand } from './commands/run.ts';
 import { sanitizeCommand } from './commands/sanitize.ts';
@@ -23,13 +30,20 @@ function program(): Command {
     .addCommand(runCommand())
     .addCommand(inspectCommand())
     .addCommand(doctorCommand())
+    .addCommand(historyCommand())
+    .addCommand(diffCommand())
+    .addCommand(forgiveCommand())
     .addCommand(verifyCommand())
+    .addCommand(pruneCommand())
+    .addCommand(exportCommand())
+    .addCommand(importCommand())
     .addCommand(sanitizeCommand())
     .addCommand(recoverCommand())
     .addCommand(kubeletLockCommand())
     .addCommand(kubeletGuardCommand())
     .addCommand(installHostCommand())
     .addCommand(uninstallHostCommand())
+    .addCommand(completionCommand())
     .addCommand(versionCommand())
     .showHelpAfterError(false);
 }

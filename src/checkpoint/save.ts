@@ -106,7 +106,10 @@ export const KEPT_IN_DOUBT = 8;
  * Retention: the proven generation, the one proven before it, the newest and those that run are kept. A runtime that did not answer may still run another
  * one, and a pointer that cannot be read may have protected one: then only what exceeds a bound is deleted, the oldest first.
  */
-function prune({ workload, stored, active, copyPods }: Case['workload'], runtimeKnown: boolean): Action[] {
+export function prune(
+  { workload, stored, active, copyPods }: Case['workload'],
+  runtimeKnown: boolean,
+): Extract<Action, { kind: 'prune' }>[] {
   if (stored === undefined) return [];
   const latest = [...stored.generations.keys()].sort((a, b) => b - a);
   const used = new Set<GenerationNumber | undefined>([

@@ -8,11 +8,15 @@ import { table } from './table.ts';
 
 /** Filled in by the build, where it knows: the commit that was built. */
 declare const __REVISION__: string | undefined;
+/** RFC 3339: SOURCE_DATE_EPOCH, or the date of that commit; not when the build ran, so that the same source gives the same bytes. */
+declare const __BUILD_DATE__: string | undefined;
 
 export interface BuildData {
   readonly version: string;
   /** The commit; `unknown` where the build was not told. */
   readonly revision: string;
+  /** RFC 3339, of the commit; `unknown` where the build was not told. */
+  readonly buildDate: string;
   /** How it is packed: one file with its own Node, a bundle for a Node that is there, or the sources. */
   readonly packed: 'executable' | 'bundle' | 'sources';
   readonly node: string;
@@ -29,6 +33,7 @@ export function buildData(): BuildData {
   return {
     version: VERSION,
     revision: typeof __REVISION__ === 'string' ? __REVISION__ : 'unknown',
+    buildDate: typeof __BUILD_DATE__ === 'string' ? __BUILD_DATE__ : 'unknown',
     packed: isSea() ? 'executable' : VERSION === 'dev' ? 'sources' : 'bundle',
     node,
     v8,

@@ -98,6 +98,18 @@ export async function discardRetired(root: string, workload: Workload, entry: st
   await remove(retiredPath(root), retiredEntryPath(root, workload, entry));
 }
 
+/** Names of what is in quarantine, without the reasons beside it. */
+export async function quarantinedEntries(root: string): Promise<string[]> {
+  return (await visible(quarantinePath(root))).filter((name) => !name.endsWith(REASON)).sort();
+}
+
+/** Deletes something in quarantine for good, with its reason. */
+export async function discardQuarantined(root: string, entry: string): Promise<void> {
+  if (!(await quarantinedEntries(root)).includes(entry)) throw new Error(`${JSON.stringify(entry)} is not in ${quarantinePath(root)}`);
+  await remove(quarantinePath(root), join(quarantinePath(root), entry));
+  await removeDurable(join(quarantinePath(root), `${entry}${REASON}`));
+}
+
 function retiredEntryPath(root: string, workload: Workload, entry: string): string {
   const name = `${workloadFileName(workload)}.`;
   if (!entry.startsWith(name) || !/^[0-9]{1,15}$/.test(entry.slice(name.length)))
