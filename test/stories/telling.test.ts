@@ -63,16 +63,16 @@ describe('a power cut', () => {
     'makes the alerts fire that it should, and they resolve when the real pods are back',
     async () => {
       const active = `pod_checkpointer_checkpoints{state="active",${LABELS}}`;
-      await samplesFrom(0, 25);
+      await samplesFrom(0, 15);
       const quiet = scrapes.count() - 1;
       await node.powerOff();
       // up == 0 for 5m
-      await samplesFrom(scrapes.count(), 26);
+      await samplesFrom(scrapes.count(), 15);
       const dark = scrapes.count() - 1;
       await Promise.all([cutPower(node, log), sampled('copies are active', active, (value) => (value ?? 0) > 0)]);
       await sampled('no copy is active any more', active, (value) => value === 0);
       // Until every metric has been served for as long as any rule looks back to a failed scrape.
-      await samplesFrom(scrapes.count(), 30);
+      await samplesFrom(scrapes.count(), 20);
       await scrapes.stop();
 
       const lastActive = scrapes.values(active).findLastIndex((value) => (value ?? 0) > 0);

@@ -2,7 +2,7 @@
  * Scrapes of the daemon's metrics as Prometheus makes them, recorded as input series for `promtool test rules`. One sample counts as one scrape interval,
  * however quickly they are taken: rules whose `for` is minutes are tried in seconds.
  */
-export const INTERVAL_SECONDS = 15;
+export const INTERVAL_SECONDS = 30;
 
 export interface Scrapes {
   /** Samples so far. */
