@@ -14,7 +14,7 @@ import { EMPTY_MEMORY } from '../checkpoint/memory.ts';
 import type { Action, ApiState, GenerationNumber, Observation, Policy, StoredWorkload } from '../checkpoint/model.ts';
 import { DamagedError, storeFailure } from '../checkpoint/store/errors.ts';
 import { type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
-import { withTransaction } from '../lock/transaction.ts';
+import { StoreBusyError, withTransaction } from '../lock/transaction.ts';
 import type { DiskSnapshot, DiskSource } from '../sources/disk.ts';
 import { observe } from '../sources/observe.ts';
 import type { RuntimeSnapshot } from '../sources/snapshots.ts';
@@ -131,25 +131,32 @@ export interface RecoveryPlace {
   readonly wallClock: () => number;
 }
 
+/** How long another's change of the store is waited for, in milliseconds: all of it first, then each action by itself. */
+const PATIENCE = { whole: 2_000, each: 300 } as const;
+
 /**
  * Does what the plan says and plans again until nothing is left: a generation that does not verify is quarantined, and the next plan takes another one.
- * One transaction for all of it, and the workloads side by side: the disk's cache is flushed for several files at once.
- * Throws an Error if the store cannot be read, or if somebody else changes it all the time.
+ * One transaction for all of it, and the workloads side by side: the disk's cache is flushed for several files at once. Where that cannot be had, each action
+ * asks for one of its own as the daemon's do, and an activation goes on without.
+ * Throws an Error if the store cannot be read.
  */
 export async function recover(seen: Omit<Seen, 'disk'>, place: RecoveryPlace): Promise<Recovered> {
+  const { checkpointDir } = place;
+  const { bootId } = seen;
   const warnings: string[] = [];
   let begun = false;
-  const all = (): Promise<Omit<Recovered, 'warnings'>> => {
-    begun = true;
-    return recoverAll(seen, place, warnings);
-  };
   try {
-    return { ...(await withTransaction(place.checkpointDir, all, { bootId: seen.bootId })), warnings };
+    const whole = () => {
+      begun = true;
+      return recoverAll(seen, place, warnings, (change) => change());
+    };
+    return { ...(await withTransaction(checkpointDir, whole, { bootId, waitMs: PATIENCE.whole })), warnings };
   } catch (error) {
-    // No lock can be made in such a store, and so nobody else changes it.
-    if (begun || storeFailure(error) === undefined) throw error;
-    warnings.push(`the store cannot be changed, and is used as it is: ${messageOf(error)}`);
-    return { ...(await all()), warnings };
+    const busy = error instanceof StoreBusyError;
+    if (begun || (!busy && storeFailure(error) === undefined)) throw error;
+    warnings.push(busy ? messageOf(error) : `the store cannot be changed, and is used as it is: ${messageOf(error)}`);
+    const each: Effects['transaction'] = (change) => withTransaction(checkpointDir, change, { bootId, waitMs: PATIENCE.each });
+    return { ...(await recoverAll(seen, place, warnings, each)), warnings };
   }
 }
 
@@ -157,12 +164,13 @@ async function recoverAll(
   seen: Omit<Seen, 'disk'>,
   { checkpointDir, podManifestPath, disk, wallClock }: RecoveryPlace,
   warnings: string[],
+  transaction: Effects['transaction'],
 ): Promise<Omit<Recovered, 'warnings'>> {
   const effects: Effects = {
     checkpointDir,
     podManifestPath,
     wallClock,
-    transaction: (change) => change(),
+    transaction,
     stopGraceSeconds: 0,
     api: { confirmAbsence: outOfPlace },
     onDamage: disk.markDamaged,

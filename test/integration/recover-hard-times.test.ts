@@ -10,6 +10,7 @@ import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.t
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import { retireWorkload } from '../../src/checkpoint/store/retention.ts';
 import { workloadKey } from '../../src/checkpoint/workload.ts';
+import { withTransaction } from '../../src/lock/transaction.ts';
 import { addressesWithoutGetent, askControlPlane } from '../../src/recovery/probe.ts';
 import { checkpointer, type Host, testHost, workloadNamed } from '../support/host/host.ts';
 import { checkpointerWith, missingForMounts } from '../support/host/namespace.ts';
@@ -180,6 +181,21 @@ describe.skipIf(unmountable)('a store that cannot be written to', () => {
       expect(err).toMatch(/kube-scheduler: generation 2 is damaged .* could not be quarantined/);
     }
   });
+});
+
+test('a store that somebody else is changing is waited for, not for long: the copies are activated without it', async () => {
+  for (const name of ['kube-apiserver', 'kube-scheduler']) await host.save(name);
+  const bootId = (await readFile(host.bootIdFile, 'utf8')).trim();
+  await withTransaction(
+    host.store,
+    async () => {
+      const { code, out, err } = await boot();
+      expect(code, out + err).toBe(0);
+      expect(err).toMatch(/^warning: .*being changed by another process/);
+      expect(await host.active()).toHaveLength(2);
+    },
+    { bootId },
+  );
 });
 
 describe('what was retired', () => {
