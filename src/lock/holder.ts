@@ -147,7 +147,7 @@ export function lockFileSystem(owner: Owner) {
       // The first is no renewal but a trial of how precise mtimes are, which the new directory's own shows as well: one write less for each change.
       if (made)
         settle(
-          inLane('urgent', () => utimes(path, atime, mtime)),
+          inLane('background', () => utimes(path, atime, mtime)),
           done,
         );
       else done(null);

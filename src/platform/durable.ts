@@ -63,7 +63,7 @@ export interface ReplaceOptions {
 export function replaceDurable(path: string, bytes: Uint8Array, options: ReplaceOptions | number = {}): Promise<void> {
   const { mode = 0o600, lane = 'background', confirm } = typeof options === 'number' ? { mode: options } : options;
   return inLane(lane, async () => {
-    await removeAbandoned(path);
+    await removeAbandoned(path).catch(() => undefined);
     const temporary = join(dirname(path), `${temporaryPrefix(path)}${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
     try {
       await createDurable(temporary, bytes, mode);
@@ -83,14 +83,17 @@ const temporaryPrefix = (path: string): string => `.${basename(path).slice(0, 20
 /** A writer that is slower than this (milliseconds) finds its temporary file gone, and fails. */
 const ABANDONED = 60_000;
 
-/** What killed writers of this file left. By the clock, which may be wrong: too early only makes another writer fail, too late leaves a small file. */
+/**
+ * What killed writers left, of this file or of another whose name begins with the same word: no manifest has the name of an earlier one. By the clock,
+ * which may be wrong: too early only makes another writer fail, too late leaves a small file.
+ */
 async function removeAbandoned(path: string): Promise<void> {
-  const prefix = temporaryPrefix(path);
+  const prefix = `.${basename(path).split('.')[0]}.`;
   for (const name of await listDirectory(dirname(path))) {
-    if (!name.startsWith(prefix) || !/^([0-9]+-[0-9a-f]{12}\.)?tmp$/.test(name.slice(prefix.length))) continue;
+    if (!name.startsWith(prefix) || !/\.[0-9]+-[0-9a-f]{12}\.tmp$/.test(name)) continue;
     const temporary = join(dirname(path), name);
-    const stat = await lstat(temporary).catch(() => undefined);
-    if (stat !== undefined && Math.abs(Date.now() - stat.mtimeMs) > ABANDONED) await rm(temporary, { recursive: true, force: true });
+    const { mtimeMs } = await lstat(temporary);
+    if (Math.abs(Date.now() - mtimeMs) > ABANDONED) await rm(temporary, { recursive: true, force: true });
   }
 }
 

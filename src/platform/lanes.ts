@@ -3,8 +3,8 @@
  * disk that hangs takes as long as it likes. So of all writes to a disk
  *
  *  1. at most 3 are under way at a time, whatever they are: one thread is always left to observe with;
- *  2. at most 2 of them are `background` (saves, pointers, the status): what ends an outage (`urgent`: activations, removals of manifests, and the store's
- *     lock) never waits for a save to end. Two, because the file system then commits both with one flush.
+ *  2. at most 2 of them are `background` (saves, pointers, the status): what ends an outage (`urgent`: activations, removals of manifests, the
+ *     store's lock) never waits for a save to end. Two, because the file system then commits both with one flush.
  *
  * Nothing in a lane may ask for a lane: it would wait for itself.
  */

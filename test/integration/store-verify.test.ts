@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { lstat, mkdir, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,6 +9,8 @@ import { loadGeneration } from '../../src/checkpoint/store/load.ts';
 import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.ts';
 import { retireWorkload } from '../../src/checkpoint/store/retention.ts';
 import { pointAt, saveGeneration } from '../../src/checkpoint/store/write.ts';
+import { findProgram } from '../support/packages.ts';
+import { skipLoudly } from '../support/skip.ts';
 import { ABOUT, APISERVER, SCHEDULER, sampleCopy } from '../support/store/sample.ts';
 
 const CLI = join(import.meta.dirname, '../../src/cli.ts');
@@ -115,3 +117,26 @@ describe('checkpointer verify', () => {
     expect(await verify()).toMatchObject({ code: 2, stderr: expect.stringContaining('there is no such directory') });
   });
 });
+
+const strace = findProgram('strace');
+
+test.skipIf(skipLoudly('checkpointer verify on a disk that fails', strace === undefined ? 'strace is not installed' : undefined))(
+  'checkpointer verify names a directory that the disk cannot read, and goes on past it',
+  () => {
+    const directory = join(workloadPath(store, SCHEDULER), 'generations');
+    const inject = ['openat', 'statx', 'lstat', 'newfstatat', 'getdents64'].flatMap((call) => ['-e', `inject=${call}:error=EIO`]);
+    const under = ['-f', '-qq', '-o', '/dev/null', '-P', directory, '-e', 'trace=%file,getdents64', ...inject];
+    const { status, stdout } = spawnSync(
+      strace ?? '',
+      [...under, process.execPath, CLI, 'verify', '--checkpoint-dir', store, '-o', 'json'],
+      { encoding: 'utf8' },
+    );
+    expect(status).toBe(3);
+    const { problems, generations } = JSON.parse(stdout) as {
+      problems: { path: string; detail: string }[];
+      generations: { place: string }[];
+    };
+    expect(problems).toEqual([{ path: workloadPath(store, SCHEDULER), detail: expect.stringContaining('EIO') }]);
+    expect(generations.map(({ place }) => place)).toEqual(['retired']);
+  },
+);
