@@ -10,6 +10,8 @@ import { cpus, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import type { V1DaemonSet } from '@kubernetes/client-node';
+import { load } from 'js-yaml';
 import { statusPath } from '../src/checkpoint/store/paths.ts';
 import { install } from '../src/embedded/demo/story.ts';
 import { createNode } from '../src/embedded/node/node.ts';
@@ -43,6 +45,7 @@ const node = await createNode({
 });
 try {
   await install(node);
+  await probeAsReleased();
   const settled = async () => readFileSync(statusPath(node.layout.checkpointDir), 'utf8').split('"Protected"').length >= 4;
   await node.waitFor('every workload to be protected', settled, 120_000);
   const leader = (JSON.parse(readFileSync(join(node.layout.checkpointDir, 'leader.json'), 'utf8')) as { pid: number }).pid;
@@ -80,6 +83,28 @@ try {
 } finally {
   await node.destroy();
   rmSync(work, { recursive: true, force: true });
+}
+
+/**
+ * The embedded control plane probes every second, so that a demo is short; each probe is a request that costs. Here the checkpointer is probed as
+ * manifests/base has it, and so rolled: measured are the new pod and the copy of it.
+ */
+async function probeAsReleased(): Promise<void> {
+  const { spec } = load(readFileSync('manifests/base/daemonset.yaml', 'utf8')) as V1DaemonSet;
+  const released = spec?.template.spec?.containers[0];
+  const before = daemonsOf(node.id);
+  const operations = (['livenessProbe', 'readinessProbe'] as const).flatMap((probe) => ({
+    op: 'replace',
+    path: `/spec/template/spec/containers/0/${probe}/periodSeconds`,
+    value: released?.[probe]?.periodSeconds,
+  }));
+  const path = '/apis/apps/v1/namespaces/kube-system/daemonsets/pod-checkpointer';
+  await node.api().request('PATCH', path, operations, { contentType: 'application/json-patch+json' });
+  const rolled = () => {
+    const now = daemonsOf(node.id);
+    return now.length === 2 && now.every((pid) => !before.includes(pid));
+  };
+  await node.waitFor('the new pod of the checkpointer, and its copy', rolled, 180_000);
 }
 
 /** Processes of the node that are the daemon: the program, with `run` among its arguments. */
