@@ -28,6 +28,8 @@ const RENEW_MS = 2_000;
 const WAIT_MS = 15_000;
 /** Between two attempts, in milliseconds. */
 const ATTEMPTS = { first: 10, limit: 100 } as const;
+/** Taking a free lock takes longer than this (milliseconds) only on a disk that hangs. */
+const SLOW_MS = 250;
 const PREFIX = '.lock-';
 /** When a lock is stale is decided here and never by proper-lockfile, which knows nothing of holders. */
 const NEVER_MS = 100 * 365 * 86_400_000;
@@ -99,7 +101,7 @@ async function acquire(storeDir: string, path: string, owner: Owner, lost: Abort
         fs: lockFileSystem(owner),
         onCompromised: (cause) => lost.abort(new Error(`lost the store's lock ${path} during a change (${cause.message})`, { cause })),
       });
-      const release = await within(taking, deadline - performance.now() + ATTEMPTS.limit);
+      const release = await within(taking, Math.max(0, deadline - performance.now()) + SLOW_MS);
       if (release !== undefined) return release;
       // A disk that hangs: the lock is given back when it has been taken after all.
       void taking.then((late) => late()).catch(() => undefined);

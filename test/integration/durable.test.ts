@@ -34,7 +34,7 @@ test('what a killed writer left is removed by the next writer after a minute, an
   await left('.pod-checkpointer.notes', 61);
   await mkdir(join(dir, 'kube-apiserver.yaml'));
   await replaceDurable(join(dir, 'pod-checkpointer.kube-system.a-g2-a2.json'), Buffer.from('{}'));
-  expect(await readdir(dir)).toEqual([
+  expect((await readdir(dir)).sort()).toEqual([
     '.other.json.17-0123456789ab.tmp',
     '.pod-checkpointer.kube-system.b-g1-a1.json.17-0123456789ab.tmp',
     '.pod-checkpointer.notes',
