@@ -1,7 +1,7 @@
 /** The checkpointer on the host, beside the one in a pod, on an embedded node; and the whole way from power on to an API server under a real systemd. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type DaemonLine, type DaemonLog, followDaemons } from '../../src/embedded/demo/daemon-log.ts';
@@ -95,6 +95,19 @@ describe('the checkpointer on the host', () => {
     await rotateSecret(node, 2);
     await node.waitFor('the pod has saved', () => saves(pods.lines(), again) > 0);
   }, 90_000);
+
+  test('goes on with a kubeconfig that is replaced while it runs, to wherever that leads', async () => {
+    const text = await readFile(node.layout.kubeletConf, 'utf8');
+    await writeFile(`${node.layout.kubeletConf}.new`, text.replace('https://127.0.0.1:', 'https://localhost:'));
+    const replaced = Date.now();
+    await rename(`${node.layout.kubeletConf}.new`, node.layout.kubeletConf);
+    const { fields } = await node.waitFor('the daemon says so', () =>
+      pods.lines().find(({ at, msg }) => at >= replaced && msg.startsWith('the kubeconfig changed')),
+    );
+    expect(fields['to']).toMatch(/^https:\/\/localhost:/);
+    // What changes in the API is seen over the new connections, and saved.
+    await rotateSecret(node, 2);
+  }, 60_000);
 
   describe.skipIf(skipLoudly('from power on to the API server on a real systemd', missingForSystemd()))('under systemd', () => {
     const show = (unit: string, property: string) => systemd?.systemctl('show', unit, '--value', '-p', property) ?? '';

@@ -1,4 +1,5 @@
 /** A kubelet that is a pod itself, marked like any other workload: after a power cut the host's kubelet starts its copy, and leaves for it. */
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,7 +10,6 @@ import { apply } from '../../src/embedded/node/bootstrap.ts';
 import type { ManifestObject } from '../../src/embedded/node/control-plane.ts';
 import { type Layout, layoutOf } from '../../src/embedded/node/layout.ts';
 import { createNode, type EmbeddedNode } from '../../src/embedded/node/node.ts';
-import { readKubeletLock } from '../../src/lock/kubelet.ts';
 
 const DIST = join(import.meta.dirname, '../../dist');
 const EMBEDDED = [process.execPath, join(DIST, 'embedded.js')];
@@ -71,11 +71,8 @@ describe('a self-hosted kubelet', () => {
     );
     const [{ pod } = { pod: '' }] = await running();
     expect(pod).toMatch(/^kubelet-[a-z0-9]{5}$/);
-    const lock = await node.waitFor('the pod has the lock', async () => {
-      const seen = await readKubeletLock({ path: layout.kubeletLockFile, samePidNamespace: true });
-      return seen.state === 'held' && seen.waiters.length === 0 ? seen : undefined;
-    });
-    expect(lock.state).toBe('held');
+    // Opening the file is no harm any more: this one does not leave for it. (/proc/locks does not show every holder in a PID namespace.)
+    expect(spawnSync('flock', ['-n', layout.kubeletLockFile, 'true']).status).toBe(1);
     // It works: what it is told over the API it does.
     await node.waitFor('the API says that it is Ready', async () => {
       const list = (await node.api().request('GET', '/api/v1/namespaces/kube-system/pods')) as {
