@@ -318,6 +318,16 @@ describe('what goes when there is too much', () => {
     expect(retired.map(({ workload }) => workload.name)).toContain('kube-apiserver');
   });
 
+  test('a damaged generation of an API server stays in quarantine longer than those of others', async () => {
+    for (const content of ['damaged', 'whole']) await saveGeneration(store, APISERVER, sampleCopy(content, { servesApi: true }), ABOUT);
+    await quarantineGeneration(store, APISERVER, 1, 'x', 1);
+    for (let round = 1; round <= QUARANTINE_LIMIT + 1; round++)
+      await quarantineGeneration(store, SCHEDULER, await save(`${round}`), 'x', round * 1_000);
+    const names = (await readdir(join(store, 'quarantine'))).filter((name) => !name.endsWith('.txt'));
+    expect(names).toHaveLength(QUARANTINE_LIMIT);
+    expect(names).toContain('kube-system.ds.kube-apiserver.1.1');
+  });
+
   test('a reason whose generation is gone goes with the next one', async () => {
     const orphan = join(store, 'quarantine', 'kube-system.ds.kube-scheduler.7.5.reason.txt');
     await writeFile(orphan, 'x');
