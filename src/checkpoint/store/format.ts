@@ -5,13 +5,15 @@
  *     node.json                               what is remembered about the node: the boot in which cold-boot activation was completed
  *     status.json, leader.json                what was last decided and who leads; for people, rebuilt when lost
  *     history.jsonl, events.json              the transitions so far, and what the API server was not told yet; for people, bounded (src/report)
+ *     .lock-<boot id>/owner                   who changes the store at this moment, see lock/holder.ts
  *     workloads/<namespace>.<kind>.<name>/
  *       workload.json                         namespace, group, kind, name
  *       proven                                pointers to the proven generation and, behind it, to the one proven before: each "<generation> <sha256 of its
  *                                             index.json>", a space between them, "\n" at the end
  *       previous                              the second of these once more, for the case that `proven` is damaged; not read otherwise
  *       newest                                a pointer, and " <highest generation there was when it was written>" before its line end; see below
- *       activations                           "<number of activations so far> <sha256 of that number>\n"
+ *       activations                           "<number of activations so far> <sha256 of that number>\n", there before the first generation is
+ *       failing.json                          specs that were seen to fail, see failing.ts
  *       generations/<number>/                 one complete copy, immutable once it has this name
  *         index.json                          what it is, and size, owner, mode and sha256 of every file beside it
  *         pod.json                            the static pod; put into the kubelet's directory by hand, it runs
