@@ -22,19 +22,19 @@ export interface Place {
   readonly directory: string;
   readonly workload: Workload;
   readonly number: GenerationNumber;
-  /** Whether what ends in it is looked for. */
+  /** Whether its pod is wanted and what ends in it: a thousand pods that nobody asks about take memory and time. */
   readonly looked: boolean;
 }
 
 /** Undefined for one that was deleted while it was read. */
 export async function readGeneration(place: Place): Promise<GenerationFacts | undefined> {
-  const { directory: above, workload, number } = place;
+  const { directory: above, workload, number, looked } = place;
   const quick = readAtOnce(place);
   if (quick !== undefined) return quick;
   const directory = generationPath(above, number);
   try {
     const { index, pod } = await loadGenerationAt(directory, workload, number);
-    return factsOf(index, pod, []);
+    return factsOf(index, looked ? pod : undefined, []);
   } catch (error) {
     if (!(error instanceof DamagedError)) throw error;
     if (lstatSync(directory, { throwIfNoEntry: false }) === undefined) return undefined;
@@ -54,20 +54,21 @@ function readAtOnce({ directory: above, workload, number, looked }: Place): Gene
       if (!found.isDirectory() || !sameOwner(found, expected)) return undefined;
     }
     const ends: Expiry[] = [];
-    let pod: V1Pod | undefined;
+    let manifest: Buffer | undefined;
     for (const expected of index.files) {
       const bytes = verified(join(directory, expected.path), expected);
       if (bytes === undefined) return undefined;
-      if (expected.path === 'pod.json') pod = JSON.parse(bytes.toString()) as V1Pod;
+      if (expected.path === 'pod.json') manifest = bytes;
       else if (looked && bytes.length < EXPIRY_LIMIT) ends.push(...endsIn(expected.path, bytes));
     }
-    return pod === undefined ? undefined : factsOf(index, pod, ends);
+    if (manifest === undefined) return undefined;
+    return factsOf(index, looked ? (JSON.parse(manifest.toString()) as V1Pod) : undefined, ends);
   } catch {
     return undefined;
   }
 }
 
-function factsOf(index: GenerationIndex, pod: V1Pod, ends: readonly Expiry[]): GenerationFacts {
+function factsOf(index: GenerationIndex, pod: V1Pod | undefined, ends: readonly Expiry[]): GenerationFacts {
   return {
     number: index.generation,
     createdAt: index.createdAt,

@@ -41,8 +41,9 @@ async function readConfig(
   dropIns: string | undefined,
 ): Promise<{ readonly fields: Fields | undefined; readonly detail: string | undefined }> {
   try {
+    const text = await readFile(file, 'utf8');
     const { load } = await import('js-yaml');
-    let fields = Object(load(await readFile(file, 'utf8'))) as Fields;
+    let fields = Object(load(text)) as Fields;
     // As the kubelet merges them: in the order of their names, the last one wins.
     const names = dropIns === undefined ? [] : (await readdir(dropIns)).filter((name) => name.endsWith('.conf')).sort();
     for (const name of names) fields = { ...fields, ...(Object(load(await readFile(join(dropIns ?? '', name), 'utf8'))) as Fields) };

@@ -1,7 +1,7 @@
 /** Every generation of the store, verified byte by byte, with what ends inside those that a reboot could get. Changes nothing. */
 import { readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
+import type { Digest, GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
 import { quarantinePath, retiredPath, workloadPath } from '../checkpoint/store/paths.ts';
 import type { WorkloadKey } from '../checkpoint/workload.ts';
 import type { DiskSnapshot } from '../sources/disk.ts';
@@ -23,14 +23,19 @@ export async function readGenerations(root: string, disk: DiskSnapshot, everyEnd
   const { workloads, retired } = disk.store;
   const inUse = [...workloads].flatMap(([key, { workload, stored }]) => {
     const active = disk.manifests.filter((manifest) => manifest.workload === key).map(({ generation }) => generation);
-    const wanted = new Set([stored.proven, stored.newest, ...active]);
+    const wanted = new Set([...whatMayRun(stored), ...active]);
     const directory = workloadPath(root, workload);
     return numbersOf(stored).map((number) => ({ key, directory, workload, number, looked: everyEnd(key) || wanted.has(number) }));
   });
   const old = retired.flatMap(({ entry, workload, stored }) =>
     numbersOf(stored).map((number) => ({ directory: join(retiredPath(root), entry), workload, number, looked: false })),
   );
-  const read = await each(inUse, AT_ONCE, async (place) => ({ key: place.key, facts: await readGeneration(place) }));
+  const first = await each(inUse, AT_ONCE, async (place) => ({ ...place, facts: await readGeneration(place) }));
+  // Where one is damaged another may have to serve: then all of them matter.
+  const damaged = new Set(first.filter(({ facts }) => facts?.damage !== undefined).map(({ key }) => key));
+  const read = await each(first, AT_ONCE, async (place) =>
+    place.looked || !damaged.has(place.key) ? place : { ...place, facts: await readGeneration({ ...place, looked: true }) },
+  );
   const generations = new Map(
     [...Map.groupBy(read, ({ key }) => key)].map(([key, of]) => [
       key,
@@ -55,6 +60,12 @@ export async function readGenerations(root: string, disk: DiskSnapshot, everyEnd
       quarantined: await quarantined(root),
     },
   };
+}
+
+/** The generation that is proven, and the one before it where that may have to serve in its place. */
+function whatMayRun({ proven, previous, newest, generations, failing }: StoredWorkload): (GenerationNumber | undefined)[] {
+  const doubtful = proven === undefined || !generations.has(proven) || failing.has(generations.get(proven)?.digest ?? ('' as Digest));
+  return [proven, newest, ...(doubtful ? [previous, ...generations.keys()] : [])];
 }
 
 const numbersOf = ({ generations, damaged }: StoredWorkload): GenerationNumber[] =>

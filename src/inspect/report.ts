@@ -94,7 +94,7 @@ export interface ParentReport {
   /** As the container runtime says. */
   readonly state: 'running' | 'not running' | 'unknown';
   readonly name?: string;
-  /** Since when the newest of its containers runs. */
+  /** Since when the newest of its containers runs (was created). */
   readonly runningSince?: string;
   /** Sum over its containers. */
   readonly restarts?: number;

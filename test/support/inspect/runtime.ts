@@ -2,7 +2,6 @@
 import { Server, ServerCredentials, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import {
   type Container,
-  ContainerStatus,
   ImageServiceService,
   type ImageStatusRequest,
   type PodSandbox,
@@ -26,11 +25,6 @@ export async function startRuntime(socket: string, node: Node): Promise<{ stop()
     version: answer(() => ({ version: '0.1.0', runtimeName: 'scripted', runtimeVersion: '1', runtimeApiVersion: 'v1' })),
     listPodSandbox: answer(() => ({ items: node.sandboxes })),
     listContainers: answer(() => ({ containers: node.containers })),
-    containerStatus: answer(({ containerId }: { containerId: string }) => {
-      const container = node.containers.find(({ id }) => id === containerId);
-      const status = ContainerStatus.fromPartial({ id: containerId, state: container?.state ?? 0, startedAt: container?.createdAt ?? 0n });
-      return { status, info: {} };
-    }),
   });
   server.addService(ImageServiceService, {
     imageStatus: answer(({ image }: ImageStatusRequest) => {
