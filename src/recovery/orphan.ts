@@ -53,7 +53,9 @@ export function orphan(given: Case): Verdict | undefined {
   const generation = provenCandidate(workload.stored, memory.crashedCopies);
   if (generation === undefined) return wanted ? { reason: 'ParentAwaited', message: `${who}, and no copy of it is proven` } : undefined;
   const due = memory.orphanSince + policy.orphanAfter;
-  if (now < due || memory.parentDownSince === undefined)
+  if (memory.parentDownSince === undefined)
+    return { reason: 'ParentAwaited', message: `${who} and has none; the containers of an earlier one still run here` };
+  if (now < due)
     return {
       reason: 'ParentAwaited',
       message: `${who} and has none; generation ${generation} is activated in ${seconds(due - now)}`,

@@ -58,7 +58,11 @@ function stepDown({ observation, policy, workload, memory }: Case, busy: boolean
   if (runsIn === undefined || runsIn.pod === parent.uid || busy) return undefined;
   const digest = digestOfParent(workload);
   const proven = workload.stored?.proven === undefined ? undefined : workload.stored.generations.get(workload.stored.proven);
-  if (digest === undefined || proven === undefined || digest === proven.digest || isFailing(workload, memory, digest)) return undefined;
+  if (digest === undefined || proven === undefined || digest === proven.digest) return undefined;
+  if (isFailing(workload, memory, digest)) {
+    const detail = workload.stored?.failing.get(digest)?.detail ?? memory.failing?.detail ?? '';
+    return { reason: 'FailingSpec', message: `the new version of the checkpointer is marked failing (${detail}): this one goes on` };
+  }
   const before = steppedDown?.digest === digest ? steppedDown : undefined;
   if (before !== undefined && before.count >= LEADS)
     return {

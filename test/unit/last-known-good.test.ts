@@ -376,6 +376,18 @@ describe('an orphaned owner', () => {
     }
   });
 
+  it('whose containers still run here has no copy, and nothing is looked at again by time alone', () => {
+    const s = story();
+    const running = { ...gone, parentPods: [runtimePod('running')] };
+    s.at(0, running, owned(present({})));
+    const later = s.at(60_000, running, owned(present({})));
+    expect(s.reason).toBe('ParentAwaited');
+    expect(s.message).toContain('still run here');
+    expect(later.wakeAt).toBeUndefined();
+    s.at(1000, gone, owned(present({})));
+    expect(s.done).toEqual(['activate 1']);
+  });
+
   it('is asked about its pods only while its pod is missing', () => {
     const s = story();
     expect(s.at(0, { ...gone, parent: good() }).questions.owners).toEqual([]);
@@ -484,6 +496,11 @@ describe('a new version of the checkpointer', () => {
     s.at(3_600_000, seen('bad'), { ...old, steppedDown: { digest: digest('bad'), count: 3, at: NOW } }, true);
     expect(s.reason).toBe('FailingSpec');
     expect(s.done).toEqual(['markFailing']);
+    const failing = new Map([[digest('bad'), { since: '', detail: 'it led 3 times' }]]);
+    s.at(1000, { ...seen('bad'), stored: rolledOut({ failing }) }, old, true);
+    expect(s.reason, 'for as long as it is marked').toBe('FailingSpec');
+    expect(s.message).toContain('it led 3 times');
+    expect(s.done).toEqual([]);
   });
 
   it('of the spec that is proven needs no lead', () => {
