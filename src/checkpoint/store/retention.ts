@@ -31,8 +31,8 @@ export function maximumBytes(given: {
   const each = GENERATIONS[inDoubt ? 'inDoubt' : 'certain'];
   const places = workloads + RETIRED_LIMIT;
   const generations = places * each + QUARANTINE_LIMIT;
-  // A workload: its directory, that of its generations, and 5 files; a reason; what lies at the top, some of it twice while it is replaced.
-  const small = (places * 8 + QUARANTINE_LIMIT + 16) * blockSize;
+  // A workload: its directory, that of its generations, 5 small files, and up to 8 blocks of failing.json; a reason; what lies at the top, some of it twice while it is replaced.
+  const small = (places * 16 + QUARANTINE_LIMIT + 16) * blockSize;
   return generations * largestGeneration + small;
 }
 
