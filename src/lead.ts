@@ -15,7 +15,6 @@ import { createCopier } from './copier.ts';
 import { createWake, runDaemon } from './daemon.ts';
 import { leaderMark } from './lock/holder.ts';
 import { withTransaction } from './lock/transaction.ts';
-import { onFsync } from './platform/fsync-times.ts';
 import type { Metrics } from './platform/metrics.ts';
 import { createCourier } from './report/courier.ts';
 import { countedClient, countedRuntime, countOutcome } from './report/metrics.ts';
@@ -65,7 +64,6 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
   const bootId = await readBootId(options.bootIdFile);
   await prepareStore(checkpointDir);
   const wake = createWake();
-  onFsync((seconds) => metrics.fsyncDuration.observe(seconds));
   const following = createReloadingClient(kubeconfig, () => loadKubeconfig(kubeconfig.file), log);
   const client = countedClient(following, metrics, log);
   const api = createApiSource({

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { Digest, Observation } from './checkpoint/model.ts';
 import type { CheckedOptions } from './lead.ts';
 import { acquireLeaderLock, giveWay, type LeaderLock } from './lock/leader.ts';
+import { onFsync } from './platform/fsync-times.ts';
 import type { Pulse } from './platform/health.ts';
 import { createLog } from './platform/log.ts';
 import { createMetrics, type Metrics } from './platform/metrics.ts';
@@ -33,6 +34,7 @@ export async function run(options: CheckedOptions): Promise<void> {
   const log = createLog(options.v);
   const ending = new AbortController();
   const end = (signal: NodeJS.Signals) => {
+    if (ending.signal.aborted) return;
     log.info({ signal }, 'ending');
     ending.abort();
     setTimeout(() => {
@@ -40,10 +42,12 @@ export async function run(options: CheckedOptions): Promise<void> {
       process.exit(1);
     }, END_BY).unref();
   };
-  process.once('SIGTERM', end);
-  process.once('SIGINT', end);
+  // Not once: signal-exit, which the store's lock brings along when lead.ts is loaded, kills a process whose only listener it is by then.
+  process.on('SIGTERM', end);
+  process.on('SIGINT', end);
   log.info({ version: VERSION, node: options.nodeName }, 'starting');
   const metrics = createMetrics();
+  onFsync((seconds) => metrics.fsyncDuration.observe(seconds));
   if (await ownCopyComes(options)) {
     log.info({ giveWayMs: options.giveWay }, 'the kubelet is to start a copy of the checkpointer: it may lead');
     await giveWay(options.lockFile, options.giveWay, ending.signal);

@@ -36,7 +36,7 @@ describe('a quiet node', () => {
   });
 
   it(`is asked for no list and has no file written for ${QUIET_SECONDS} s`, async () => {
-    await settled(node);
+    await settled(node, 4);
     const start = await requests(node, audit);
     const before = await files(node);
     await sleep(QUIET_SECONDS * 1000);
@@ -56,7 +56,7 @@ describe('SIGTERM', () => {
     await node.powerOn();
     await bootstrap(node);
     const daemon = node.startCheckpointer('--prove-after=1s');
-    await settled(node);
+    await settled(node, 3);
     const before = await files(node);
     const asked = performance.now();
     await daemon.end('SIGTERM');
@@ -67,12 +67,12 @@ describe('SIGTERM', () => {
 });
 
 /** The last transition is written down, and its events have reached the API server. */
-async function settled(node: EmbeddedNode): Promise<void> {
+async function settled(node: EmbeddedNode, workloads: number): Promise<void> {
   const { checkpointDir } = node.layout;
   await node.waitFor('the last transition to be written down and told', async () => {
-    const workloads = Object.values((await readStatus(checkpointDir))?.workloads ?? {}).filter(({ self }) => self !== true);
-    const proven = workloads.filter(({ reason, proven }) => reason === 'Protected' && proven !== undefined);
-    return proven.length === 3 && workloads.length === 3 && (await readOutbox(checkpointDir)).length === 0;
+    const found = Object.values((await readStatus(checkpointDir))?.workloads ?? {});
+    const proven = found.filter(({ reason, proven }) => (reason === 'Protected' || reason === 'SelfActive') && proven !== undefined);
+    return proven.length === workloads && found.length === workloads && (await readOutbox(checkpointDir)).length === 0;
   });
 }
 
