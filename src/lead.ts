@@ -29,6 +29,7 @@ import { readBootId } from './sources/boot.ts';
 import { createRuntimeSource } from './sources/cri/source.ts';
 import { createDiskSource } from './sources/disk.ts';
 import { createKubeletLockSource } from './sources/kubelet-lock.ts';
+import { watchMount } from './sources/manifest-mount.ts';
 import { observe } from './sources/observe.ts';
 import { readOwnPod } from './sources/own-pod.ts';
 import type { RuntimeSnapshot, RuntimeSource } from './sources/snapshots.ts';
@@ -89,6 +90,8 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
     wake.wake();
   };
   const watching = watchFiles([podManifestPath, ...identityDirectories(kubeconfig)], touched, log);
+  const lost = new AbortController();
+  const mounted = watchMount(podManifestPath, (reason) => lost.abort(new Error(`${reason}: ending, to be started with the new one`)));
   const kubelet = createKubeletLockSource(options.kubeletLockFile);
   const disk = createDiskSource(checkpointDir, podManifestPath);
   const copier = createCopier(copyPolicy(options));
@@ -165,9 +168,11 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
       wake,
       pace: { quiet: () => (runtime.sendsEvents ? QUIET.withEvents : QUIET.withoutEvents), flux: FLUX },
       log,
-      signal,
+      signal: AbortSignal.any([signal, lost.signal]),
     });
+    lost.signal.throwIfAborted();
   } finally {
+    mounted.close();
     await Promise.allSettled([watching.close(), api.stop(), runtime.stop(), owners.stop()]);
   }
 }
