@@ -39,7 +39,7 @@ export async function packGeneration({ index, indexBytes, pod, contents }: Packe
   const mtime = new Date(index.createdAt);
   const add = (entry: { path: string; mode: number; uid: number; gid: number }, bytes?: Buffer) => {
     const { path, mode, uid, gid } = entry;
-    const header = { name: path === '' ? top : `${top}/${path}`, mode, uid, gid, mtime };
+    const header = { name: `${path === '' ? top : `${top}/${path}`}${bytes === undefined ? '/' : ''}`, mode, uid, gid, mtime };
     if (bytes === undefined) tar.entry({ ...header, type: 'directory' });
     else tar.entry({ ...header, type: 'file', size: bytes.length }, bytes);
   };

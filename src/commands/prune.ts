@@ -77,8 +77,14 @@ async function prune(options: PruneOptions): Promise<number> {
     import('../sources/boot.ts'),
   ]);
   const disk = createDiskSource(checkpointDir, podManifestPath);
-  const look = async () => doomed(await disk.read(), await listRuntime(options), options);
-  const planned = await look();
+  const look = async () => {
+    const { readRuntime } = await import('../inspect/read-runtime.ts');
+    const runtime = await readRuntime(options.containerRuntimeEndpoint, options.runtimeRequestTimeout, Promise.resolve([]));
+    return { runtime, doomed: await doomed(await disk.read(), runtime, options) };
+  };
+  const { runtime, doomed: planned } = await look();
+  if (runtime.state === 'unknown')
+    process.stderr.write(`warning: the container runtime does not answer (${runtime.detail}): what it may run is kept\n`);
   for (const one of planned) process.stdout.write(`${options.dryRun === true ? 'would delete' : 'delete'} ${words(one)}\n`);
   if (planned.length === 0) process.stdout.write('Nothing to delete.\n');
   if (planned.length === 0 || options.dryRun === true) return 0;
@@ -91,7 +97,7 @@ async function prune(options: PruneOptions): Promise<number> {
     async ({ check }) => {
       // What the daemon did meanwhile counts: nothing goes that is needed by now, and nothing that was not shown.
       const shown = new Set(planned.map(words));
-      const still = (await look()).filter((one) => shown.has(words(one)));
+      const still = (await look()).doomed.filter((one) => shown.has(words(one)));
       for (const one of still) await remove(checkpointDir, one, check);
       return still.length;
     },
@@ -151,19 +157,4 @@ async function doomed(disk: DiskSnapshot, runtime: RuntimeSnapshot, options: Pru
     .map(({ workload, entry }): Doomed => ({ kind: 'retired', workload, entry }));
   const quarantined = options.quarantine === true ? await quarantinedEntries(options.checkpointDir) : [];
   return [...generations, ...old, ...quarantined.map((entry): Doomed => ({ kind: 'quarantined', entry }))];
-}
-
-async function listRuntime({ containerRuntimeEndpoint, runtimeRequestTimeout }: PruneOptions): Promise<RuntimeSnapshot> {
-  const [{ createRuntimeSource }, { createLog }] = await Promise.all([import('../sources/cri/source.ts'), import('../platform/log.ts')]);
-  const source = createRuntimeSource({
-    endpoint: containerRuntimeEndpoint,
-    requestTimeoutMs: runtimeRequestTimeout,
-    onEvent: () => undefined,
-    log: createLog(0),
-  });
-  try {
-    return await source.list();
-  } finally {
-    await source.stop();
-  }
 }

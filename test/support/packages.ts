@@ -18,6 +18,8 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'mount', program: 'mount', tests: 'power cuts at the block level' },
   { name: 'systemd', program: 'systemd-analyze', tests: 'systemd-analyze of the units, and the boot order on a real systemd' },
   { name: 'util-linux', program: 'flock', tests: 'the leader lock' },
+  { name: 'zsh', program: 'zsh', tests: 'completion in zsh' },
+  { name: 'fish', program: 'fish', tests: 'completion in fish' },
   { name: 'buildah', program: 'buildah', tests: 'the image and the release' },
 ];
 
