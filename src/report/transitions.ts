@@ -132,9 +132,10 @@ function milestonesOf(old: WorkloadStatus | undefined, now: WorkloadStatus): Mil
   const seen: [boolean, Milestone][] = [
     [old !== undefined && isNewCopy(old, now), 'Copied'],
     [old !== undefined && isNewlyProven(old, now), 'Proven'],
-    [old !== undefined && now.active !== undefined && now.active.activation !== old.active?.activation, 'Activated'],
+    // The checkpointer's own copy runs beside its pod all the time: that it comes and goes with each version is nothing to hear of.
+    [old !== undefined && now.self !== true && now.active !== undefined && now.active.activation !== old.active?.activation, 'Activated'],
     [became(ROLLED_BACK) || fellBack(old, now), 'RolledBack'],
-    [old?.active !== undefined && now.active === undefined && now.newest !== undefined, 'Yielded'],
+    [old?.active !== undefined && now.self !== true && now.active === undefined && now.newest !== undefined, 'Yielded'],
     [became(REFUSED), 'Refused'],
     [old?.newest !== undefined && now.newest === undefined && now.proven === undefined, 'Retired'],
   ];

@@ -197,4 +197,8 @@ test("the checkpointer's own workload is a state of its own, because its copy is
   const own = nextStatus(undefined, seen({ stored: PROVEN, active: [manifest(1, 1)] }, { self: KEY }), decision('SelfActive'), T1);
   const now = own.workloads[KEY];
   expect(now && stateOf(now)).toBe('self');
+  const before = nextStatus(undefined, seen({ stored: PROVEN }, { self: KEY }), decision('Saved'), T1);
+  expect(transitions(before, own, T2)).toMatchObject([{ to: 'SelfActive', milestones: [] }]);
+  const gone = nextStatus(own, seen({ stored: PROVEN }, { self: KEY }), decision('SteppingDown'), T2);
+  expect(transitions(own, gone, T2)).toMatchObject([{ to: 'SteppingDown', milestones: [] }]);
 });
