@@ -319,6 +319,23 @@ describe('inspect --watch', () => {
   });
 });
 
+describe('the commands of docs/inspect.md', () => {
+  const text = readFileSync(join(import.meta.dirname, '../../docs/inspect.md'), 'utf8');
+  const lines = [...text.matchAll(/^ {4}checkpointer (inspect[^#\n]*)/gm)]
+    .map(([, line = '']) => line.trim())
+    .filter((line) => !line.includes('--watch'));
+
+  it('all do something', async () => {
+    expect(lines.length).toBeGreaterThan(3);
+    await host.save('kube-apiserver');
+    for (const line of lines) {
+      const { code, out, err } = await checkpointer(...line.split(/ +/), ...flags);
+      expect([line, code, err]).toEqual([line, line.endsWith('kube-apiserver') ? 0 : 3, '']);
+      expect(out).toContain('kube-apiserver');
+    }
+  });
+});
+
 describe('on a terminal', () => {
   const script = findProgram('script');
   it.skipIf(skipLoudly('colours on a terminal', script === undefined ? 'install bsdutils (script)' : undefined))(
@@ -334,4 +351,19 @@ describe('on a terminal', () => {
       expect(run({ NO_COLOR: '1' })).not.toContain('\x1b');
     },
   );
+
+  it.skipIf(script === undefined)('--watch stays in its place', async () => {
+    await host.save('kube-scheduler');
+    // timeout(1) ends it with the signal that a person's Ctrl-C is, whatever becomes of script(1).
+    const command = `timeout -s INT 20 "${process.execPath}" "${CLI}" inspect --watch ${flags.map((flag) => `"${flag}"`).join(' ')}`;
+    const child = spawn('script', ['-qec', command, '/dev/null'], { stdio: ['ignore', 'pipe', 'inherit'] });
+    onTestFinished(() => {
+      child.kill();
+    });
+    let out = '';
+    child.stdout.on('data', (chunk: Buffer) => {
+      out += chunk.toString();
+    });
+    await until(() => out.split('\x1b[H\x1b[2J').length > 2, 15_000);
+  });
 });
