@@ -77,9 +77,14 @@ export const addFlag = (node: EmbeddedNode, name: Component, flag: string) => ch
 export const removeFlag = (node: EmbeddedNode, name: Component, flag: string) =>
   changeArgs(node, name, (args) => args.filter((arg) => arg !== flag));
 
-export async function changeImage(node: EmbeddedNode, name: Component, image: string): Promise<void> {
+/** `liveness` is merged into the container's probe. */
+export async function changeImage(node: EmbeddedNode, name: Component, image: string, liveness: object = {}): Promise<void> {
   const set = (await node.api().request('GET', path('daemonsets', name))) as V1DaemonSet;
-  const containers = set.spec?.template.spec?.containers.map((container) => ({ ...container, image }));
+  const containers = set.spec?.template.spec?.containers.map((container) => ({
+    ...container,
+    image,
+    livenessProbe: { ...container.livenessProbe, ...liveness },
+  }));
   await node.api().request('PATCH', path('daemonsets', name), { spec: { template: { spec: { containers } } } }, MERGE);
 }
 
