@@ -31,7 +31,8 @@ const IGNORED = [
 ];
 
 /**
- * Runs until SIGTERM. The work starts once the port is held, as with the real ones: a second instance on the node ends with EADDRINUSE.
+ * Runs until SIGTERM. The work starts once the port is held, as with the real ones: a second instance on the node ends with EADDRINUSE, unless both
+ * share it (`--permit-port-sharing`). There is no leader election: two of them both work.
  * `--start-delay` keeps it from starting work for that long, to play a slow component.
  */
 export async function runComponent(
@@ -41,7 +42,7 @@ export async function runComponent(
 ): Promise<void> {
   const spec: FlagSpec = {
     values: { kubeconfig: '', 'secure-port': String(defaultPort), 'bind-address': '0.0.0.0', 'start-delay': '0s' },
-    switches: ['leader-elect', 'profiling', 'use-service-account-credentials'],
+    switches: ['leader-elect', 'permit-port-sharing', 'profiling', 'use-service-account-credentials'],
     ignored: IGNORED,
   };
   const flags = parseFlags(spec, argv);
@@ -67,7 +68,8 @@ async function serveHealth(flags: Flags): Promise<http.Server> {
   const address = flags.value('bind-address');
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen({ host: address, port: portFlag(flags, 'secure-port'), exclusive: true }, () => resolve());
+    const port = portFlag(flags, 'secure-port');
+    server.listen({ host: address, port, exclusive: true, reusePort: flags.isOn('permit-port-sharing') }, () => resolve());
   });
   const at = server.address();
   console.error(`Serving health on ${address}:${typeof at === 'object' && at !== null ? at.port : ''}`);

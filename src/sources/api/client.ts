@@ -43,6 +43,8 @@ export interface ApiClient {
   post(path: string, body: object, options: RequestOptions): Promise<Answer<unknown>>;
   /** PATCH with a strategic merge patch: lists with a merge key, such as conditions, keep what others wrote. Sent again as POST is. */
   patch(path: string, body: object, options: RequestOptions): Promise<Answer<unknown>>;
+  /** DELETE of an object. Sent again as POST is. */
+  delete(path: string, body: object, options: RequestOptions): Promise<Answer<unknown>>;
   /** GET of an address whose body does not matter, such as /readyz. */
   probe(path: string, options: RequestOptions): Promise<Answer<undefined>>;
   watch(path: string, options: WatchOptions): Promise<WatchEnd>;
@@ -192,6 +194,8 @@ export function createApiClient(
       ask(path, { ...options, send: { method: 'POST', contentType: 'application/json', text: JSON.stringify(body) } }, json(path)),
     patch: (path, body, options) =>
       ask(path, { ...options, send: { method: 'PATCH', contentType: STRATEGIC_MERGE, text: JSON.stringify(body) } }, json(path)),
+    delete: (path, body, options) =>
+      ask(path, { ...options, send: { method: 'DELETE', contentType: 'application/json', text: JSON.stringify(body) } }, json(path)),
     probe: (path, options) => ask(path, options, () => ({ kind: 'ok', body: undefined })),
     watch: (path, options) =>
       exchange<WatchEnd>(path, { ...options, bodyTimeoutMs: undefined }, async (response) => {
@@ -225,7 +229,7 @@ interface Deadlines {
   readonly signal: AbortSignal;
   readonly headTimeoutMs: number;
   readonly bodyTimeoutMs: number | undefined;
-  readonly send?: { readonly method: 'POST' | 'PATCH'; readonly contentType: string; readonly text: string };
+  readonly send?: { readonly method: 'POST' | 'PATCH' | 'DELETE'; readonly contentType: string; readonly text: string };
   readonly fresh?: boolean;
 }
 

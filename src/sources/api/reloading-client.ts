@@ -74,6 +74,7 @@ export function createReloadingClient(first: Kubeconfig, load: () => Promise<Kub
     get: async (path, options) => (await current()).get(path, options),
     post: async (path, body, options) => (await current()).post(path, body, options),
     patch: async (path, body, options) => (await current()).patch(path, body, options),
+    delete: async (path, body, options) => (await current()).delete(path, body, options),
     probe: async (path, options) => (await current()).probe(path, options),
     watch: async (path, options) => (await current()).watch(path, options),
     refresh,
