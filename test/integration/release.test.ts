@@ -140,6 +140,12 @@ describe.skipIf(skipLoudly('the release and the image', missingForRelease()))('a
       expect(recovered).toMatchObject({ code: 0 });
       expect(await host.active()).toHaveLength(1);
     });
+
+    test('looks at its installation, and says what is wrong with one that has nothing', async () => {
+      const { code, out } = await run('doctor', [], 'doctor', '--node-name=master-1');
+      expect(out).toContain('/etc/kubernetes/manifests');
+      expect(code).not.toBe(0);
+    });
   });
 });
 
