@@ -93,6 +93,8 @@ export interface KubeletFacts {
   readonly imagePullVerification: string | undefined;
   /** Its records of the images that it pulled, by image reference; undefined where it keeps none, or they cannot be read. */
   readonly pulled: ReadonlyMap<string, PulledRecord> | undefined;
+  /** Its `--lock-file`, where it is seen to run with one: as its path is from here. */
+  readonly lockFile?: string;
   /** What could not be read, and why. */
   readonly detail: string | undefined;
 }

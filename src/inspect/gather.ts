@@ -48,11 +48,14 @@ export async function gather(options: GatherOptions, thoroughly: (key: WorkloadK
   const hostRoot = options.hostRoot ?? (await findHostRoot());
   const there = await isDirectory(checkpointDir);
   const reading = readDisk(options, there);
+  const readingKubelet = readKubelet(hostRoot, options.kubeletConfig);
   const deep = reading.then(({ disk }) => (there ? readGenerations(checkpointDir, disk, thoroughly) : NOTHING));
   const pods = deep.then(({ generations }) =>
     [...generations.values()].flatMap((one) => [...one.values()].flatMap(({ pod }) => pod ?? [])),
   );
   const images = pods.then((all) => [...new Set(all.flatMap(imagesOf))]);
+  // Nobody may ask for them: a runtime that does not answer.
+  void images.catch(() => undefined);
   const paths = pods.then((all) => [...new Set(all.flatMap(hostPathsOf))].filter((path) => !path.startsWith(`${checkpointDir}/`)));
   const [
     { disk, manifestDirectory },
@@ -72,13 +75,13 @@ export async function gather(options: GatherOptions, thoroughly: (key: WorkloadK
     deep,
     readStatus(checkpointDir).catch(() => undefined),
     readLeaderFacts(options),
-    createKubeletLockSource(options.kubeletLockFile).read(),
+    readingKubelet.then(({ lockFile }) => createKubeletLockSource(options.kubeletLockFile ?? lockFile).read()),
     askControlPlane(kubeconfig, probeTimeout),
     readRuntime(options.containerRuntimeEndpoint, options.runtimeRequestTimeout, images),
     readBootId(options.bootIdFile).catch(() => undefined),
     readUnit(hostRoot, BOOT_UNIT),
     readUnit(hostRoot, HOST_UNIT),
-    readKubelet(hostRoot, options.kubeletConfig),
+    readingKubelet,
     paths.then((all) => Promise.all(all.map(async (path) => [path, await hostPathState(hostRoot, path)] as const))),
   ]);
   return {
@@ -135,6 +138,7 @@ export async function readLeaderFacts({ lockFile, checkpointDir }: GatherOptions
     case 'free':
       return { state: 'nobody', recorded };
     case 'unknown':
-      return { state: 'unknown', detail: lock.detail, recorded };
+      // The lock is read as the kubelet's is, and by words for that one.
+      return { state: 'unknown', detail: lock.detail.replaceAll('a kubelet', 'a checkpointer'), recorded };
   }
 }

@@ -2,10 +2,10 @@
  * What would happen at a power cut now: every source of power, the API server and the registry gone, the node coming back alone. Pure. What is activated is
  * asked of the rules that `recover --boot` and the daemon go by; the checks of `foresight/` say what would then go wrong with it.
  */
-import type { ActiveManifest, GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
+import type { GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
 import { type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
 import { type Damage, NOTHING_RUNS, planRecovery, withDamage } from '../recovery/boot.ts';
-import type { DiskSnapshot } from '../sources/disk.ts';
+import type { DiskManifest, DiskSnapshot } from '../sources/disk.ts';
 import type { Facts } from './facts.ts';
 import { type Finding, fatal, warning } from './finding.ts';
 import { expiryFindings, type WarnBefore } from './foresight/expiry.ts';
@@ -178,8 +178,8 @@ function damagedActive({ generation }: Chosen, stored: StoredWorkload | undefine
   return fatal('ActiveDamaged', message, advice);
 }
 
-function editFindings(manifest: (ActiveManifest & { readonly edits?: readonly string[] }) | undefined): Finding[] {
-  if (manifest?.edits === undefined || manifest.edits.length === 0) return [];
+function editFindings(manifest: DiskManifest | undefined): Finding[] {
+  if (manifest === undefined || manifest.edits.length === 0) return [];
   const message = `somebody changed ${manifest.edits.join(', ')} of ${manifest.file}`;
   return [warning('ManifestEdited', message, 'Find out who writes there; the leader activates the copy anew.')];
 }

@@ -18,6 +18,7 @@ export async function readKubelet(root: string | undefined, configFile: string |
     readConfig(at(file), flags?.has('config-dir') === true ? at(flags.get('config-dir') ?? '') : undefined),
     readPulled(join(at(flags?.get('root-dir') ?? DEFAULT_ROOT_DIR), 'image_manager', 'pulled')),
   ]);
+  const lockFile = flags?.get('lock-file');
   const flagged = flags?.get('pod-manifest-path');
   const configured = typeof config.fields === 'object' ? (config.fields['staticPodPath'] ?? '') : undefined;
   const policy = config.fields?.['imagePullCredentialsVerificationPolicy'];
@@ -30,6 +31,7 @@ export async function readKubelet(root: string | undefined, configFile: string |
           : undefined,
     imagePullVerification: typeof policy === 'string' ? policy : undefined,
     pulled,
+    ...(lockFile !== undefined && lockFile !== '' && { lockFile: at(lockFile) }),
     detail: config.detail,
   };
 }

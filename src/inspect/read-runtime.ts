@@ -31,7 +31,7 @@ export async function readRuntime(endpoint: string, timeoutMs: number, images: P
       state: 'ok',
       name: open.runtime,
       sandboxes: joinSandboxes(sandboxes.items, containers, new Map(details)),
-      images: await readImages(open, await images, remaining),
+      images: await readImages(open, await images, timeoutMs),
     };
   } catch (error) {
     return { state: 'unknown', detail: error instanceof Error ? error.message : String(error) };
@@ -40,14 +40,16 @@ export async function readRuntime(endpoint: string, timeoutMs: number, images: P
   }
 }
 
-async function readImages(connection: Connection, names: readonly string[], remaining: () => number): Promise<Map<string, ImageState>> {
+/** Within a time of its own: which images are asked about is known only when the store was read, however long that took. */
+async function readImages(connection: Connection, names: readonly string[], timeoutMs: number): Promise<Map<string, ImageState>> {
+  const deadline = performance.now() + timeoutMs;
   const { ImageServiceService } = await import('../sources/cri/generated/runtime.ts');
   const states = await each(names, CALLS, async (image): Promise<[string, ImageState]> => {
     try {
       const answer = await connection.call(
         ImageServiceService.imageStatus,
         { image: { image, annotations: {}, userSpecifiedImage: '', runtimeHandler: '' }, verbose: false },
-        remaining(),
+        Math.max(1, deadline - performance.now()),
       );
       return [image, answer.image === undefined ? { state: 'missing' } : { state: 'present', ref: answer.image.id }];
     } catch (error) {

@@ -29,7 +29,7 @@ beforeEach(async () => {
   onTestFinished(() => host[Symbol.asyncDispose]());
   root = join(host.dir, 'root');
   socket = join(host.dir, 'cri.sock');
-  flags = [...host.flags(), `--host-root=${root}`, `--container-runtime-endpoint=unix://${socket}`];
+  flags = [...host.flags(), `--host-root=${root}`, `--container-runtime-endpoint=unix://${socket}`, '--runtime-request-timeout=20s'];
   const units = join(root, 'etc/systemd/system');
   mkdirSync(join(units, 'kubelet.service.wants'), { recursive: true });
   writeFileSync(join(units, 'pod-checkpointer-boot.service'), '[Service]\nExecStart=/bin/checkpointer recover --boot\n');
@@ -164,6 +164,18 @@ describe('inspect', () => {
     expect(found.node.findings.map(({ code }) => code)).toContain('NotTheKubeletsDirectory');
     expect(found.node.hostUnit).toEqual({ state: 'not armed', detail: 'pod-checkpointer.service is masked' });
     expect(found.workloads[0]?.powerCut.verdict).toBe('does not recover');
+  });
+
+  it("looks at the kubelet's lock where the kubelet's command line says that it is", async () => {
+    mkdirSync(join(root, 'proc/812'), { recursive: true });
+    mkdirSync(join(root, 'run/lock'), { recursive: true });
+    writeFileSync(
+      join(root, 'proc/812/cmdline'),
+      '/usr/bin/kubelet\0--lock-file=/run/lock/kubelet.lock\0--pod-manifest-path=/etc/elsewhere\0',
+    );
+    const { report: found } = await report();
+    expect(JSON.stringify(found.node.kubeletLock)).toContain(join(root, 'run/lock/kubelet.lock'));
+    expect(found.node.staticPodPath).toMatchObject({ kubelets: '/etc/elsewhere', from: "the kubelet's --pod-manifest-path" });
   });
 
   it('warns of an image that the runtime does not have', async () => {
