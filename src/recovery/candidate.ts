@@ -19,7 +19,14 @@ export function provenCandidate(stored: StoredWorkload | undefined, crashed: rea
   return sound.find((number) => !crashed.includes(digest(number) ?? ('' as Digest))) ?? sound[0] ?? stored.proven;
 }
 
-export function activateAction({ workload }: Case, generation: GenerationNumber): Action {
-  // A new number for each activation, and so a new pod name: the kubelet makes a static pod wait for an older one of the same name to end.
-  return { kind: 'activate', workload: workload.workload, generation, activation: (workload.stored?.activations ?? 0) + 1 };
+export function activateAction({ workload }: Pick<Case, 'workload'>, generation: GenerationNumber): Action {
+  // A new number for each activation, and so a new pod name: the kubelet makes a static pod wait for an older one of the same name to end. The count may
+  // have been lost, or could not be written on a full disk; what is there has its numbers.
+  const taken = [...workload.active, ...workload.copyPods].map(({ activation }) => activation);
+  return {
+    kind: 'activate',
+    workload: workload.workload,
+    generation,
+    activation: Math.max(workload.stored?.activations ?? 0, ...taken) + 1,
+  };
 }

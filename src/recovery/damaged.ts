@@ -6,10 +6,11 @@
  *  2. the damaged one makes room, its containers with it: the kubelet lets them run on until it has once seen the API server, and they may hold the port;
  *  3. the damaged generation goes to the quarantine, when neither a manifest nor a container needs its files any more.
  *
- * Where there is no good one the damaged one stays: a pod that may still run is better than none.
+ * Where there is no good one the damaged one stays, and so it does while it is up: a pod that runs is better than none.
  */
 import type { Action, ActiveManifest, GenerationNumber, WorkloadObservation } from '../checkpoint/model.ts';
 import type { Case, Verdict } from '../checkpoint/verdict.ts';
+import { activateAction } from './candidate.ts';
 
 /**
  * Undefined where every active manifest has its generation, or nothing better is stored. Goes before the rule that lets the latest of two manifests stay:
@@ -20,17 +21,16 @@ export function replaceDamaged(
   good: GenerationNumber | undefined,
   isSelf: boolean,
 ): Verdict | undefined {
-  const damaged = workload.active.filter((manifest) => isDamaged(workload, manifest));
+  const damaged = workload.active.filter((manifest) => isDamaged(workload, manifest) && (isSelf || !isUp(workload, manifest)));
   if (damaged.length === 0 || leaving) return undefined;
   const what = `generation ${[...new Set(damaged.map(({ generation }) => generation))].join(', ')} of the active copy is damaged or gone`;
   if (damaged.length < workload.active.length)
     return { reason: 'Active', message: `${what}: the other copy stays`, actions: takeAway(workload, damaged, isSelf), flux: true };
   if (good === undefined || workload.stored?.generations.has(good) !== true) return undefined;
-  const activation = Math.max(workload.stored.activations, ...workload.active.map((manifest) => manifest.activation)) + 1;
   return {
     reason: 'Activating',
     message: `${what}: generation ${good} takes its place`,
-    actions: [{ kind: 'activate', workload: workload.workload, generation: good, activation }, ...takeAway(workload, damaged, isSelf)],
+    actions: [activateAction({ workload }, good), ...takeAway(workload, damaged, isSelf)],
     flux: true,
   };
 }
@@ -50,6 +50,10 @@ export function quarantines(observed: WorkloadObservation): Action[] {
 function isDamaged({ stored }: WorkloadObservation, { generation }: ActiveManifest): boolean {
   return stored?.generations.has(generation) !== true;
 }
+
+/** What runs has read its files: it is not ended for what became of them since. After the next boot it does not run, and is replaced. */
+const isUp = ({ copyPods }: WorkloadObservation, { activation }: ActiveManifest): boolean =>
+  copyPods.some((pod) => pod.activation === activation && pod.up);
 
 /** The checkpointer's own containers are left to the kubelet: this process may be one of them. */
 function takeAway({ workload, copyPods, stored }: WorkloadObservation, damaged: readonly ActiveManifest[], isSelf: boolean): Action[] {

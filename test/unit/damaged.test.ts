@@ -9,8 +9,9 @@ const manifest = (number: number, activation = 1): ActiveManifest => ({
   generation: number,
   activation,
 });
-const pod = (number: number, activation = 1): CopyPod => ({
+const pod = (number: number, activation = 1, up = false): CopyPod => ({
   ...copyPod(number),
+  up,
   activation,
   runningContainerIds: [`c${number}-${activation}`],
 });
@@ -69,6 +70,7 @@ describe('an active copy whose generation is damaged or gone', () => {
     ['what is called good is the damaged one', replace(seen([manifest(2)], { damaged: 2 }), { good: 2 })],
     ['its generation is whole', replace(seen([manifest(1)]))],
     ['nothing is active', replace(seen([], { damaged: 2 }))],
+    ['it is up', replace(seen([manifest(2)], { damaged: 2, pods: [pod(2, 1, true)] }))],
     ['the checkpointer leaves', replace(seen([manifest(2)], { damaged: 2 }), { leaving: true })],
   ])('stays where %s', (_, verdict) => {
     expect(verdict).toBeUndefined();

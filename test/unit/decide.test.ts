@@ -336,7 +336,7 @@ describe('an active copy whose generation is damaged', () => {
   const whole = stored([generation(1, 'spec', API)], { newest: 1, proven: 1, activations: 2 });
   const damaged = { ...whole, damaged: new Map([[2, 'index.json is missing']]) };
   const active = [{ file: 'f', generation: 2, activation: 2 }];
-  const copyPods = [{ ...copyPod(2), activation: 2 }];
+  const copyPods = [{ ...copyPod(2), activation: 2, up: false }];
 
   it('is replaced by a good one, and only then are its files moved away', () => {
     const before = decide(EMPTY_MEMORY, observation([workload(APISERVER, { stored: damaged, active, copyPods })]), POLICY);
