@@ -138,6 +138,7 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
   }).catch((error: unknown) =>
     log.warn({ error: error instanceof Error ? error.message : String(error) }, 'leader.json could not be written'),
   );
+  const sayUnreadable = createUnreadableLog(log);
   try {
     await runDaemon({
       effects,
@@ -154,6 +155,7 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
       clock,
       observe: async (questions) => {
         const [listed, read, lock] = await Promise.all([listWithin(runtime, RUNTIME_PATIENCE, wake.wake), disk.read(), kubelet.read()]);
+        if (read.state === 'ok') sayUnreadable(read.store.unreadable ?? new Map());
         const snapshot = api.snapshot();
         const answers = asked.snapshot();
         const seen = { now: clock(), bootId, api: snapshot, runtime: listed, disk: read, kubelet: lock, self, asked: answers };
@@ -175,6 +177,16 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
     mounted.close();
     await Promise.allSettled([watching.close(), api.stop(), runtime.stop(), owners.stop()]);
   }
+}
+
+/** What of the store cannot be read is neither there nor absent: nothing is decided about it, so it is said, once for each error. */
+function createUnreadableLog(log: Logger): (unreadable: ReadonlyMap<string, string>) => void {
+  let said: ReadonlyMap<string, string> = new Map();
+  return (unreadable) => {
+    for (const [directory, error] of unreadable)
+      if (said.get(directory) !== error) log.error({ directory, error }, 'cannot be read: nothing is decided about this workload');
+    said = unreadable;
+  };
 }
 
 /** Without an identity that may read owners, what is known of them is time. One that cannot be used is said, and the rest goes on. */
