@@ -2,7 +2,7 @@
  * One generation, verified. Promises cost more than the reads themselves where a store holds a thousand small files, so these are made at once and one after
  * the other. What is not exactly what its index says is looked at again by the store's own verification, which has the last word and the words for it.
  */
-import { closeSync, constants, fstatSync, lstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { GenerationNumber } from '../checkpoint/model.ts';
@@ -103,7 +103,10 @@ function readRegular(path: string, limit: number): (Owned & { readonly bytes: Bu
   try {
     const found = fstatSync(file);
     if (!found.isFile() || found.size > limit) return undefined;
-    return { mode: found.mode, uid: found.uid, gid: found.gid, bytes: readFileSync(file) };
+    // One read for one file, as long as it is what fstat(2) says; one that is cut meanwhile does not have its checksum.
+    const bytes = Buffer.allocUnsafe(found.size);
+    const length = readSync(file, bytes, 0, found.size, 0);
+    return { mode: found.mode, uid: found.uid, gid: found.gid, bytes: bytes.subarray(0, length) };
   } finally {
     closeSync(file);
   }
