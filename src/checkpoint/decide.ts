@@ -81,9 +81,10 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
       ...(leaving || (before.leaving === true && observation.self !== undefined && !observation.workloads.has(observation.self))
         ? { leaving: true }
         : {}),
-      workloads: new Map(
-        verdicts.map(([key, verdict]): [WorkloadKey, WorkloadMemory] => [key, verdict.memory ?? cases.get(key)?.memory ?? {}]),
-      ),
+      workloads: new Map([
+        ...kept.revived.map((key): [WorkloadKey, WorkloadMemory] => [key, { retiredOnce: true }]),
+        ...verdicts.map(([key, verdict]): [WorkloadKey, WorkloadMemory] => [key, verdict.memory ?? cases.get(key)?.memory ?? {}]),
+      ]),
     },
     actions: inOrder([...actions, ...settle(observation, actions)]),
     reports: new Map(verdicts.map(([key, { reason, message }]) => [key, { reason, message }])),

@@ -56,6 +56,8 @@ export interface WorkloadMemory {
   readonly orphanSince?: Millis;
   /** Something of a copy without a manifest has been running since then. */
   readonly leftoverSince?: Millis;
+  /** It served the API and was retired once, or began to be. Where it is there again nothing else served the API. Until its parent is seen again. */
+  readonly retiredOnce?: true;
   /** When an edited manifest was last restored. */
   readonly restoredAt?: Millis;
 }
@@ -146,6 +148,7 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
     // Known failing by what the disk says, once that says so: a person may clear it there.
     failing: memory.failing !== undefined && workload.stored?.failing.has(memory.failing.digest) !== true ? memory.failing : undefined,
     marked: workload.stored === undefined ? memory.marked : [...workload.stored.failing.keys()],
+    retiredOnce: parent === undefined ? memory.retiredOnce : undefined,
     restoredAt: memory.restoredAt,
     crashes: rememberCrashes(memory, workload, observation),
     ...rememberCopy(memory, workload, observation),

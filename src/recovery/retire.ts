@@ -33,6 +33,7 @@ export function retire(given: Case): Verdict | undefined {
       reason: 'Retiring',
       message: 'the parent is gone: the copy leaves',
       actions: makeRoom(workload),
+      ...(serving && { memory: { ...memory, retiredOnce: true as const } }),
       flux: true,
     };
   if (workload.copyPods.some((pod) => pod.running > 0))
@@ -44,10 +45,13 @@ export function retire(given: Case): Verdict | undefined {
   };
 }
 
-/** The owner itself is gone, or it wants no pod here and another API server is Ready. Whom nobody may ask says neither. */
-function isReplaced({ observation, workload }: Case): boolean {
+/**
+ * The owner itself is gone, or it wants no pod here and another API server is Ready. Whom nobody may ask says neither. That its owner is gone is no news of
+ * one that was brought back for want of another: only another API server takes its place.
+ */
+function isReplaced({ observation, workload, memory }: Case): boolean {
   const owner = ownerOf(observation, workload);
-  if (owner.state === 'gone') return true;
+  if (owner.state === 'gone') return memory.retiredOnce !== true;
   return owner.state === 'present' && !isWantedHere(owner) && owner.pods.state === 'ok' && owner.pods.ready.length > 0;
 }
 

@@ -6,6 +6,8 @@
  * taken its place. The others come back with it, except those that are there again. Where the API server goes away for another reason nothing comes back:
  * what somebody deleted must not run again at every restart of the API server.
  *
+ * One that served the API and came back stays, whatever its owner is: retired for the same reason again it would go and come back for ever.
+ *
  * They are deleted only on the word of an API server that answers, so that a clock that is wrong after a boot deletes nothing that is needed.
  */
 import type { Action, Millis, Observation, Policy, Retired } from '../checkpoint/model.ts';
@@ -14,9 +16,11 @@ import { type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
 export interface Retirements {
   readonly actions: readonly Action[];
   readonly wakeAt: Millis | undefined;
+  /** Those that serve the API and are brought back. */
+  readonly revived: readonly WorkloadKey[];
 }
 
-const NONE: Retirements = { actions: [], wakeAt: undefined };
+const NONE: Retirements = { actions: [], wakeAt: undefined, revived: [] };
 
 export function retirements(observation: Observation, policy: Policy, apiUnreachableSince: Millis | undefined): Retirements {
   const { api, retired, now } = observation;
@@ -27,8 +31,12 @@ export function retirements(observation: Observation, policy: Policy, apiUnreach
   if (!needed.some(({ servesApi }) => servesApi)) return NONE;
   const coldBoot = observation.settledBootId !== observation.bootId;
   const due = coldBoot ? now : (apiUnreachableSince ?? now) + policy.activateAfter;
-  if (now < due) return { actions: [], wakeAt: due };
-  return { actions: needed.map(({ workload, entry }) => ({ kind: 'revive', workload, entry })), wakeAt: undefined };
+  if (now < due) return { ...NONE, wakeAt: due };
+  return {
+    actions: needed.map(({ workload, entry }) => ({ kind: 'revive', workload, entry })),
+    wakeAt: undefined,
+    revived: needed.filter(({ servesApi }) => servesApi).map(({ workload }) => workloadKey(workload)),
+  };
 }
 
 /** The last retirement of each workload that has not been replaced: no workload of its name, and no other API server, is in the store. */
@@ -48,5 +56,5 @@ function replaceable({ workloads }: Observation, retired: readonly Retired[]): R
 function discard(retired: readonly Retired[], { retain }: Policy): Retirements {
   if (retain === undefined) return NONE;
   const expired = retired.filter(({ age }) => age >= retain);
-  return { actions: expired.map(({ workload, entry }) => ({ kind: 'discard', workload, entry })), wakeAt: undefined };
+  return { ...NONE, actions: expired.map(({ workload, entry }) => ({ kind: 'discard', workload, entry })) };
 }

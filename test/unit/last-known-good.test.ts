@@ -515,6 +515,46 @@ describe('the API server', () => {
   const API = { servesApi: true, handBack: 'exclusive' } as const;
   const key = workloadKey(APISERVER);
 
+  it('that was brought back because nothing took its place is not retired again, whoever says that its owner is gone', () => {
+    const entry = { workload: APISERVER, entry: 'e', age: 0, servesApi: true };
+    const revived = decide(
+      { workloads: new Map(), apiUnreachableSince: 0 },
+      observation([], { api: DOWN, retired: [entry], settledBootId: 'boot-1' }),
+      POLICY,
+    );
+    expect(revived.actions).toMatchObject([{ kind: 'revive' }]);
+    const serving = workload(APISERVER, {
+      parent: { state: 'absent', unmarked: false },
+      stored: stored([generation(1, 'good', API)], { newest: 1, proven: 1 }),
+      active: active(1),
+      copyPods: [copyPod(1)],
+    });
+    const gone = { owners: new Map([[key, { state: 'gone' as const }]]), absences: new Map([[PARENT_UID, 'gone' as const]]) };
+    let { memory } = decide(revived.memory, observation([{ ...serving, parent: { state: 'unknown' } }], { api: DOWN }), POLICY);
+    for (const after of [0, 60_000, 600_000]) {
+      const decision = decide(memory, { ...observation([serving], gone), now: NOW + after }, POLICY);
+      memory = decision.memory;
+      expect(decision.actions.filter(({ kind }) => kind === 'makeRoom' || kind === 'retire')).toEqual([]);
+    }
+    const back = workload(APISERVER, {
+      ...serving,
+      parent: { state: 'present', pod: parent({ kind: 'copy', copy: copyOf('good', API) }) },
+    });
+    memory = decide(memory, { ...observation([back]), now: NOW + 700_000 }, POLICY).memory;
+    memory = decide(memory, { ...observation([serving], gone), now: NOW + 800_000 }, POLICY).memory;
+    const again = decide(memory, { ...observation([serving], gone), now: NOW + 900_000 }, POLICY);
+    const kinds = again.actions.map(({ kind }) => kind);
+    expect(kinds, 'its owner was there again meanwhile').toEqual(['makeRoom']);
+    // The API server went with its copy, before its generations could be moved away.
+    const down = { ...serving, parent: { state: 'unknown' as const }, active: [], copyPods: [] };
+    let last = decide(again.memory, { ...observation([down], { api: DOWN }), now: NOW + 901_000 }, POLICY);
+    last = decide(last.memory, { ...observation([down], { api: DOWN }), now: NOW + 904_000 }, POLICY);
+    expect(last.actions).toMatchObject([{ kind: 'activate' }]);
+    for (const after of [906_000, 966_000, 1_600_000])
+      last = decide(last.memory, { ...observation([serving], gone), now: NOW + after }, POLICY);
+    expect(last.reports.get(key)?.reason).toBe('KeptServingApi');
+  });
+
   it('has no copy by time alone: the answer that its pod is gone came from another one', () => {
     const gone = workload(APISERVER, {
       parent: { state: 'absent', unmarked: false },
