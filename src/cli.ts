@@ -1,51 +1,49 @@
 /** The command line: which commands there are, and what an error means to the caller. The only place that ends the process. */
 import { Command, CommanderError, type Option } from 'commander';
-import { completionCommand } from './commands/completion.ts';
-import { diffCommand } from './commands/diff.ts';
-import { doctorCommand } from './commands/doctor.ts';
-import { exportCommand } from './commands/export.ts';
-import { forgiveCommand } from './commands/forgive.ts';
-import { historyCommand } from './commands/history.ts';
-import { importCommand } from './commands/import.ts';
 import { InputError } from './commands/input-error.ts';
-import { inspectCommand } from './commands/inspect.ts';
-import { installHostCommand, uninstallHostCommand } from './commands/install-host.ts';
-import { kubeletGuardCommand } from './commands/kubelet-guard.ts';
-import { kubeletLockCommand } from './commands/kubelet-lock.ts';
-import { pruneCommand } from './commands/prune.ts';
-import { recoverCommand } from './commands/recover.ts';
-import { runCommand } from './commands/run.ts';
-import { sanitizeCommand } from './commands/sanitize.ts';
-import { verifyCommand } from './commands/verify.ts';
-import { versionCommand } from './commands/version.ts';
 import { VERSION } from './version.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_BAD_INPUT = 2;
 
-function program(): Command {
-  return new Command('checkpointer')
+/** In the order of the help. A command's code is loaded when it is called: what all of them load is most of the time that a start takes. */
+const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  run: async () => (await import('./commands/run.ts')).runCommand(),
+  inspect: async () => (await import('./commands/inspect.ts')).inspectCommand(),
+  doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
+  history: async () => (await import('./commands/history.ts')).historyCommand(),
+  diff: async () => (await import('./commands/diff.ts')).diffCommand(),
+  forgive: async () => (await import('./commands/forgive.ts')).forgiveCommand(),
+  verify: async () => (await import('./commands/verify.ts')).verifyCommand(),
+  prune: async () => (await import('./commands/prune.ts')).pruneCommand(),
+  export: async () => (await import('./commands/export.ts')).exportCommand(),
+  import: async () => (await import('./commands/import.ts')).importCommand(),
+  sanitize: async () => (await import('./commands/sanitize.ts')).sanitizeCommand(),
+  recover: async () => (await import('./commands/recover.ts')).recoverCommand(),
+  'kubelet-lock': async () => (await import('./commands/kubelet-lock.ts')).kubeletLockCommand(),
+  'kubelet-guard': async () => (await import('./commands/kubelet-guard.ts')).kubeletGuardCommand(),
+  'install-host': async () => (await import('./commands/install-host.ts')).installHostCommand(),
+  'uninstall-host': async () => (await import('./commands/install-host.ts')).uninstallHostCommand(),
+  completion: async () => (await import('./commands/completion.ts')).completionCommand(),
+  version: async () => (await import('./commands/version.ts')).versionCommand(),
+};
+
+/** Only the command that is called, where that is one; the help, the completion and the word for a misspelt one need all. */
+function called(first: string | undefined): readonly string[] {
+  if (first === '--version' || first === '-V') return [];
+  return first !== undefined && first !== 'completion' && Object.hasOwn(COMMANDS, first) ? [first] : Object.keys(COMMANDS);
+}
+
+async function program(first: string | undefined): Promise<Command> {
+  const root = new Command('checkpointer')
     .description('Brings a self-hosted Kubernetes control plane back after a reboot.')
     .version(VERSION, '-V, --version', 'print the version')
-    .addCommand(runCommand())
-    .addCommand(inspectCommand())
-    .addCommand(doctorCommand())
-    .addCommand(historyCommand())
-    .addCommand(diffCommand())
-    .addCommand(forgiveCommand())
-    .addCommand(verifyCommand())
-    .addCommand(pruneCommand())
-    .addCommand(exportCommand())
-    .addCommand(importCommand())
-    .addCommand(sanitizeCommand())
-    .addCommand(recoverCommand())
-    .addCommand(kubeletLockCommand())
-    .addCommand(kubeletGuardCommand())
-    .addCommand(installHostCommand())
-    .addCommand(uninstallHostCommand())
-    .addCommand(completionCommand())
-    .addCommand(versionCommand())
     .showHelpAfterError(false);
+  for (const name of called(first)) {
+    const command = await COMMANDS[name]?.();
+    if (command !== undefined) root.addCommand(command);
+  }
+  return root;
 }
 
 function exitInsteadOfProcess(command: Command): Command {
@@ -75,7 +73,7 @@ function optionDescription({ description, defaultValue, defaultValueDescription,
 
 async function main(argv: readonly string[]): Promise<number> {
   try {
-    await exitInsteadOfProcess(program()).parseAsync(argv);
+    await exitInsteadOfProcess(await program(argv[2])).parseAsync(argv);
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 || error.code === 'commander.help' ? 0 : EXIT_BAD_INPUT;
