@@ -7,6 +7,7 @@ import type { ActiveManifest, CopyPod, Digest, Millis, Observation, WorkloadObse
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import { activateAction, candidate } from './candidate.ts';
 import { CRASHES, countCrashes } from './crashes.ts';
+import { postponed } from './trial.ts';
 import { deactivateAll, makeRoom } from './yield.ts';
 
 /** The kubelet reads its directory again every 20 s, whatever its watch has missed. */
@@ -99,6 +100,7 @@ export function fallBack(given: Case, isSelf: boolean): Verdict | undefined {
     reason: 'CopyCrashing',
     message: `the copy crashes (generation ${active.generation}): generation ${generation} takes its place`,
     actions: [activateAction(given, generation), ...(isSelf ? deactivateAll(workload) : makeRoom(workload))],
+    memory: postponed(memory, given.observation.now),
     flux: true,
   };
 }

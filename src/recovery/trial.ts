@@ -93,6 +93,13 @@ function afterFailure(given: Case, instead: GenerationNumber, how: string): Work
   return { ...memory, failedTrials, ...(failing === undefined ? {} : { failing }) };
 }
 
+/** An activation for another reason counts as well: a trial that could fail, and so be one more, waits until it may. */
+export function postponed(memory: WorkloadMemory, now: Millis): WorkloadMemory {
+  const retryAt = notBefore(memory, now);
+  if (retryAt <= (memory.failedTrials?.retryAt ?? now)) return memory;
+  return { ...memory, failedTrials: { count: 0, ...memory.failedTrials, retryAt } };
+}
+
 /** The activation that is to follow is one of the three. */
 function notBefore({ activations = [] }: WorkloadMemory, now: Millis): Millis {
   const oldest = [...activations, now].slice(-ACTIVATIONS)[0];

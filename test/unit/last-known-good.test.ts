@@ -318,6 +318,33 @@ describe('an active copy', () => {
     expect(s.done).toEqual([]);
   });
 
+  it('that falls back postpones the next trial, so that a world that does not change sees three activations in 10 min', () => {
+    const s = story();
+    const parentUp = { parent: good(), parentPods: [runtimePod('created')] };
+    const crashing = (activation: number, ...ids: string[]) => ({
+      ...copyPod(2),
+      activation,
+      uid: `copy-${activation}`,
+      running: 0,
+      alive: 0,
+      up: false,
+      crashedContainerIds: ids,
+      runningContainerIds: [],
+    });
+    s.at(0, { ...missing, active: active(2, 1) }, { api: DOWN });
+    s.at(5000, { ...missing, active: active(2, 2) }, { api: DOWN });
+    s.at(100, { ...missing, active: active(2, 2), copyPods: [crashing(2)] }, { api: DOWN });
+    s.at(100, { ...missing, active: active(2, 2), copyPods: [crashing(2, 'x1', 'x2')] }, { api: DOWN });
+    expect(s.done).toEqual(['activate 1', 'makeRoom']);
+    const third = { ...missing, ...parentUp, active: active(1, 3), copyPods: [{ ...copyPod(1), activation: 3 }] };
+    s.at(100, third);
+    s.at(200_000, third);
+    expect(s.reason).toBe('YieldPending');
+    expect(s.done).not.toContain('makeRoom');
+    s.at(400_000, third);
+    expect(s.done).toContain('makeRoom');
+  });
+
   it('does not crash by its own fault while the parent runs', () => {
     const s = story();
     const beside = { parentPods: [runtimePod('running')], active: active(2), stored: both };
