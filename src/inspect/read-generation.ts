@@ -2,7 +2,7 @@
  * One generation, verified. Promises cost more than the reads themselves where a store holds a thousand small files, so these are made at once and one after
  * the other. What is not exactly what its index says is looked at again by the store's own verification, which has the last word and the words for it.
  */
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { GenerationNumber } from '../checkpoint/model.ts';
@@ -47,6 +47,7 @@ export async function readGeneration(place: Place): Promise<GenerationFacts | un
 function readAtOnce({ directory: above, workload, number, looked }: Place): GenerationFacts | undefined {
   const directory = generationPath(above, number);
   try {
+    if (!lstatSync(directory).isDirectory()) return undefined;
     const index = decodeIndex(readRegular(join(directory, 'index.json'), MANIFEST_LIMIT)?.bytes.toString() ?? '');
     if (index.generation !== number || workloadKey(index.workload) !== workloadKey(workload)) return undefined;
     for (const expected of index.directories) {
@@ -61,11 +62,16 @@ function readAtOnce({ directory: above, workload, number, looked }: Place): Gene
       if (expected.path === 'pod.json') manifest = bytes;
       else if (looked && bytes.length < EXPIRY_LIMIT) ends.push(...endsIn(expected.path, bytes));
     }
-    if (manifest === undefined) return undefined;
+    if (manifest === undefined || entriesIn(directory, index) !== index.directories.length + index.files.length + 1) return undefined;
     return factsOf(index, looked ? (JSON.parse(manifest.toString()) as V1Pod) : undefined, ends);
   } catch {
     return undefined;
   }
+}
+
+/** Everything that the index names was found: one entry more is something that it does not name. */
+function entriesIn(directory: string, { directories }: GenerationIndex): number {
+  return ['', ...directories.map(({ path }) => path)].reduce((sum, path) => sum + readdirSync(join(directory, path)).length, 0);
 }
 
 function factsOf(index: GenerationIndex, pod: V1Pod | undefined, ends: readonly Expiry[]): GenerationFacts {

@@ -1,5 +1,5 @@
 /** What inspect says of a power cut is what `recover --boot` then does: on one store after another, damaged in one way after another. */
-import { readdirSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { WARN_BEFORE } from '../../src/inspect/foresight/expiry.ts';
@@ -33,6 +33,17 @@ const DAMAGES: readonly (readonly [name: string, damage: (directory: string) => 
     (d) => {
       rmSync(join(d, 'generations/2/files/keys/tls.key'));
       symlinkSync('/etc/hostname', join(d, 'generations/2/files/keys/tls.key'));
+    },
+  ],
+  ['a file that nobody wrote there', (d) => writeFileSync(join(d, 'generations/2/files/keys/more'), '')],
+  ['a file beside the pod', (d) => writeFileSync(join(d, 'generations/2/more'), '')],
+  ['another mode', (d) => chmodSync(join(d, 'generations/2/files/keys/tls.key'), 0o777)],
+  ['a directory with another mode', (d) => chmodSync(join(d, 'generations/2/files/keys'), 0o700)],
+  [
+    'a generation that became a link',
+    (d) => {
+      renameSync(join(d, 'generations/2'), join(d, 'elsewhere'));
+      symlinkSync('../elsewhere', join(d, 'generations/2'));
     },
   ],
   [
