@@ -1,0 +1,93 @@
+/** What `pivot` and `unpivot` have in common: one of them at a time on a node, who asks the API server, what Ctrl-C does, what is written down. */
+import { tryLeaderLock } from '../lock/leader.ts';
+import { appendHistory } from '../report/history.ts';
+import { type ApiClient, createApiClient } from '../sources/api/client.ts';
+import { type Kubeconfig, loadKubeconfig } from '../sources/api/kubeconfig.ts';
+import { type Cluster, connectCluster } from './cluster.ts';
+import { moveTo, type Pivot, type Progress } from './execute.ts';
+import { type Journal, pivotLockPath, preparePivotDir } from './journal.ts';
+import { releaseLease, takeLease } from './lease.ts';
+import { describeMove, isThere, type Target } from './steps.ts';
+
+export interface Session {
+  readonly kubeconfig: Kubeconfig;
+  readonly client: ApiClient;
+  readonly cluster: Cluster;
+  readonly stop: AbortSignal;
+  close(): void;
+}
+
+/** The first SIGINT or SIGTERM takes back the move that is under way; a second one ends the process as it would any other, and the next run goes on. */
+export async function openSession(kubeconfigFile: string): Promise<Session> {
+  const kubeconfig = await loadKubeconfig(kubeconfigFile);
+  const client = createApiClient(kubeconfig);
+  const ending = new AbortController();
+  const stopping = new AbortController();
+  const onSignal = (): void => {
+    if (stopping.signal.aborted) process.exit(130);
+    stopping.abort(new Error('stopped'));
+  };
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, onSignal);
+  return {
+    kubeconfig,
+    client,
+    cluster: connectCluster(client, ending.signal),
+    stop: stopping.signal,
+    close() {
+      for (const name of ['SIGINT', 'SIGTERM'] as const) process.off(name, onSignal);
+      ending.abort();
+      client.close();
+    },
+  };
+}
+
+/** Runs alone on this node. Throws an Error where another one does. */
+export async function alone<T>(checkpointDir: string, work: () => Promise<T>): Promise<T> {
+  await preparePivotDir(checkpointDir);
+  const lock = await tryLeaderLock(pivotLockPath(checkpointDir));
+  if (lock === undefined)
+    throw new Error(`another checkpointer pivot or unpivot runs on this node (it holds ${pivotLockPath(checkpointDir)}): wait for it`);
+  try {
+    return await work();
+  } finally {
+    lock.release();
+  }
+}
+
+/** The whole way, under the cluster's lease, which is given back only where the node has arrived, at either end. */
+export async function travel(target: Target, journal: Journal, pivot: Pivot): Promise<Journal> {
+  const { cluster, node, checkpointDir } = pivot;
+  await takeLease(cluster, node.name, new Date());
+  const told: Pivot = { ...pivot, progress: alsoInHistory(checkpointDir, pivot.progress) };
+  const arrived = await moveTo(target, journal, told);
+  if (isThere(arrived.place, target)) await releaseLease(cluster, node.name).catch(() => undefined);
+  return arrived;
+}
+
+/** `checkpointer history pivot`. A history that cannot be written keeps nothing from being done. */
+export async function remember(checkpointDir: string, message: string): Promise<void> {
+  const entry = {
+    at: new Date().toISOString(),
+    workload: 'kube-system/ControlPlane/pivot',
+    namespace: 'kube-system',
+    // No generation of it is stored.
+    state: 'unsaved',
+    milestones: [],
+    message,
+  } as const;
+  await appendHistory(checkpointDir, [entry]).catch(() => undefined);
+}
+
+function alsoInHistory(checkpointDir: string, progress: Progress): Progress {
+  return {
+    ...progress,
+    done(move, tookMs) {
+      progress.done(move, tookMs);
+      void remember(checkpointDir, describeMove(move));
+    },
+    failed(move, error) {
+      progress.failed(move, error);
+      void remember(checkpointDir, `failed: ${describeMove(move)}: ${error.message}`);
+    },
+  };
+}
