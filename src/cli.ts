@@ -92,23 +92,6 @@ function isBadInput(error: unknown): error is Error {
   );
 }
 
-/** Resolves when the reader has everything, or is gone: Node does not wait, and what is beyond a pipe's 64 KiB would end with the process. */
-function written(stream: NodeJS.WriteStream): Promise<void> {
-  return new Promise((resolve) => {
-    if (stream.writableLength === 0 || stream.destroyed) resolve();
-    else stream.once('close', resolve).write('', () => resolve());
-  });
-}
-
-// Who reads what is printed may have enough of it (`| head`).
-for (const stream of [process.stdout, process.stderr])
-  stream.on('error', (error) => {
-    if (!isErrno(error, 'EPIPE')) throw error;
-  });
-
-// Not left to end by itself: a name that is still being resolved must not hold up a boot. No await at the top, which a host's executable, being
-// CommonJS, cannot have.
-main(process.argv).then(async (code) => {
-  await Promise.all([process.stdout, process.stderr].map(written));
-  process.exit(code);
-});
+// Not left to end by itself: a name that is still being resolved must not hold up a boot. Output to pipes, files and terminals is synchronous. No
+// await at the top, which a host's executable, being CommonJS, cannot have.
+main(process.argv).then((code) => process.exit(code));
