@@ -22,6 +22,8 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   recover: async () => (await import('./commands/recover.ts')).recoverCommand(),
   'kubelet-lock': async () => (await import('./commands/kubelet-lock.ts')).kubeletLockCommand(),
   'kubelet-guard': async () => (await import('./commands/kubelet-guard.ts')).kubeletGuardCommand(),
+  pivot: async () => (await import('./commands/pivot.ts')).pivotCommand(),
+  unpivot: async () => (await import('./commands/unpivot.ts')).unpivotCommand(),
   'install-host': async () => (await import('./commands/install-host.ts')).installHostCommand(),
   'uninstall-host': async () => (await import('./commands/install-host.ts')).uninstallHostCommand(),
   completion: async () => (await import('./commands/completion.ts')).completionCommand(),
