@@ -1,0 +1,39 @@
+/**
+ * Asks an API server whether it is ready, each time on a new connection, and prints each change with its time as one JSON line:
+ * `node probe.ts <URL> <directory with ca.crt, admin.crt and admin.key>`. Runs in the network namespace of the node.
+ */
+import { readFileSync } from 'node:fs';
+import { request } from 'node:https';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const EVERY_MS = 50;
+const TIMEOUT_MS = 1000;
+const [url = '', pki = ''] = process.argv.slice(2);
+const identity = {
+  ca: readFileSync(join(pki, 'ca.crt')),
+  cert: readFileSync(join(pki, 'admin.crt')),
+  key: readFileSync(join(pki, 'admin.key')),
+};
+
+function isReady(): Promise<boolean> {
+  return new Promise((resolve) => {
+    const asked = request(url, { ...identity, agent: false, timeout: TIMEOUT_MS }, (response) => {
+      response.resume();
+      response.once('end', () => resolve(response.statusCode === 200));
+      response.once('error', () => resolve(false));
+    });
+    asked.once('timeout', () => asked.destroy());
+    asked.once('error', () => resolve(false));
+    asked.end();
+  });
+}
+
+let before: boolean | undefined;
+for (;;) {
+  const up = await isReady();
+  // An outage begins when an answer is missing and ends when there is one again.
+  if (up !== before) process.stdout.write(`${JSON.stringify({ at: Date.now(), up })}\n`);
+  before = up;
+  await sleep(EVERY_MS);
+}
