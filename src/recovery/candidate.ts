@@ -19,6 +19,14 @@ export function provenCandidate(stored: StoredWorkload | undefined, crashed: rea
   return sound.find((number) => !crashed.includes(digest(number) ?? ('' as Digest))) ?? sound[0] ?? stored.proven;
 }
 
+/** What else was proven once and is not marked failing: the one to try where a copy of the other crashes. */
+export function otherThan(stored: StoredWorkload | undefined, digest: Digest | undefined): GenerationNumber | undefined {
+  return [stored?.proven, stored?.previous].find((number) => {
+    const of = number === undefined ? undefined : stored?.generations.get(number)?.digest;
+    return of !== undefined && of !== digest && stored?.failing.has(of) !== true;
+  });
+}
+
 export function activateAction({ workload }: Pick<Case, 'workload'>, generation: GenerationNumber): Action {
   // A new number for each activation, and so a new pod name: the kubelet makes a static pod wait for an older one of the same name to end. The count may
   // have been lost, or could not be written on a full disk; what is there has its numbers.

@@ -3,11 +3,11 @@
  * takes its place), and what is left of one whose manifest is gone has to be stopped here while the kubelet does not act on removals.
  */
 import type { CopyMemory, WorkloadMemory } from '../checkpoint/memory.ts';
-import type { ActiveManifest, CopyPod, Digest, Millis, Observation, WorkloadObservation } from '../checkpoint/model.ts';
+import type { ActiveManifest, CopyPod, Digest, GenerationNumber, Millis, Observation, WorkloadObservation } from '../checkpoint/model.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
-import { activateAction, candidate } from './candidate.ts';
+import { activateAction, candidate, otherThan } from './candidate.ts';
 import { CRASHES, countCrashes } from './crashes.ts';
-import { postponed } from './trial.ts';
+import { mayActivateAt, postponed } from './trial.ts';
 import { deactivateAll, makeRoom } from './yield.ts';
 
 /** The kubelet reads its directory again every 20 s, whatever its watch has missed. */
@@ -83,24 +83,36 @@ function withCrashed(
   return [...(crashed ?? []), digest];
 }
 
-/** Rule 3, second half: what the copy that crashes is a copy of may itself be at fault, a Secret that was rotated to garbage for example. */
+/**
+ * Rule 3, second half: what the copy that crashes is a copy of may itself be at fault, a Secret that was rotated to garbage for example. Where the copies
+ * of both crash, something else may be, and it may be over: they take turns, as often as activations may be.
+ */
 export function fallBack(given: Case, isSelf: boolean): Verdict | undefined {
-  const { workload, memory } = given;
+  const { workload, memory, observation } = given;
+  const { stored } = workload;
+  const { now } = observation;
   const active = latestActive(workload);
   if (active === undefined || (memory.copy?.crashes?.count ?? 0) < CRASHES || memory.copy?.upSince !== undefined) return undefined;
-  const generation = candidate(workload.stored, memory.crashedCopies);
-  const generations = workload.stored?.generations;
-  if (generation === undefined || generations?.get(generation)?.digest === generations?.get(active.generation)?.digest)
+  const digestOf = (number: GenerationNumber | undefined) => (number === undefined ? undefined : stored?.generations.get(number)?.digest);
+  const best = candidate(stored, memory.crashedCopies);
+  const generation = digestOf(best) === digestOf(active.generation) ? otherThan(stored, digestOf(active.generation)) : best;
+  const what = `the copy crashes (generation ${active.generation})`;
+  if (generation === undefined)
+    return { reason: 'CopyCrashing', message: `${what}, and no other generation is better: see its containers' logs`, flux: true };
+  const of = digestOf(generation);
+  const due = of !== undefined && memory.crashedCopies?.includes(of) === true ? mayActivateAt(memory, now) : now;
+  if (now < due)
     return {
       reason: 'CopyCrashing',
-      message: `the copy crashes (generation ${active.generation}), and no other generation is better: see its containers' logs`,
+      message: `${what}, and so did generation ${generation}, which is tried again in ${seconds(due - now)}: see their containers' logs`,
+      wakeAt: due,
       flux: true,
     };
   return {
     reason: 'CopyCrashing',
-    message: `the copy crashes (generation ${active.generation}): generation ${generation} takes its place`,
+    message: `${what}: generation ${generation} takes its place`,
     actions: [activateAction(given, generation), ...(isSelf ? deactivateAll(workload) : makeRoom(workload))],
-    memory: postponed(memory, given.observation.now),
+    memory: postponed(memory, now),
     flux: true,
   };
 }

@@ -100,6 +100,12 @@ export function postponed(memory: WorkloadMemory, now: Millis): WorkloadMemory {
   return { ...memory, failedTrials: { count: 0, ...memory.failedTrials, retryAt } };
 }
 
+/** When one more activation is none too many. */
+export function mayActivateAt({ activations = [] }: WorkloadMemory, now: Millis): Millis {
+  const oldest = activations.slice(-ACTIVATIONS)[0];
+  return oldest === undefined || activations.length < ACTIVATIONS ? now : oldest + PROBATION;
+}
+
 /** The activation that is to follow is one of the three. */
 function notBefore({ activations = [] }: WorkloadMemory, now: Millis): Millis {
   const oldest = [...activations, now].slice(-ACTIVATIONS)[0];

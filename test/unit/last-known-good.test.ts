@@ -313,9 +313,13 @@ describe('an active copy', () => {
     expect(s.done).toEqual(['activate 2', 'makeRoom']);
     s.at(100, { ...missing, active: active(2, 3) }, { api: DOWN });
     s.at(100, crashing(2, 3), { api: DOWN });
-    s.at(100, crashing(2, 3, 'z1', 'z2', 'z3'), { api: DOWN });
+    const waiting = s.at(100, crashing(2, 3, 'z1', 'z2', 'z3'), { api: DOWN });
     expect(s.reason).toBe('CopyCrashing');
     expect(s.done).toEqual([]);
+    // What kept the other one from running may be over: they take turns, three in 10 min.
+    expect(waiting.wakeAt).toBeLessThanOrEqual(NOW + 600_000);
+    s.at(600_000, crashing(2, 3, 'z1', 'z2', 'z3'), { api: DOWN });
+    expect(s.done).toEqual(['activate 1', 'makeRoom']);
   });
 
   it('that falls back postpones the next trial, so that a world that does not change sees three activations in 10 min', () => {
