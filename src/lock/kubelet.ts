@@ -11,6 +11,9 @@
  *
  * It names a file by the device of its mounted file system, as mountinfo does. On overlayfs with layers of several file systems, and on btrfs, stat(2) gives
  * another one for the same file; a held lock is then not to be found, and looks free, too. So it counts as unknown there.
+ *
+ * The kernel gives a page of /proc/locks at a time, and looks for the place to go on by counting (fs/seq_file.c): where locks above it went meanwhile, a
+ * held one is passed over. So a lock that is not in a list of more than a page is looked for again before it counts as free.
  */
 import { readFile, realpath, stat } from 'node:fs/promises';
 import { isErrno } from '../platform/durable.ts';
@@ -65,22 +68,20 @@ export async function readKubeletLock({ path, samePidNamespace = false, proc = '
       if (isErrno(error, 'ENOENT')) return undefined;
       throw error;
     });
-    const removed = before === undefined ? undefined : await heldOn(before, await readFile(`${proc}/locks`, 'utf8'), proc);
+    const removed = before === undefined ? undefined : await heldOn(before, proc);
     if (file === undefined) {
       if (removed !== undefined) return removed;
       if (await parentIsThere(path)) return { state: 'free', missing: true };
       return unknown('neither the file nor its directory is there');
     }
     if (!file.isFile()) return unknown('not a regular file');
-    // Read after stat, and both before anything is made of them: what is missing below /proc says nothing of the lock.
-    const [locks, mounts] = await Promise.all([readFile(`${proc}/locks`, 'utf8'), readFile(`${proc}/self/mountinfo`, 'utf8')]);
     const device = deviceOf(file.dev);
-    const mounted = mountOf(mounts, await realpath(path));
+    const mounted = mountOf(await readFile(`${proc}/self/mountinfo`, 'utf8'), await realpath(path));
     if (mounted?.device !== device)
       return unknown(
         `its file system (${mounted?.type ?? 'not in mountinfo'}) gives files other device numbers than /proc/locks shows; put the kubelet's --lock-file on a tmpfs, such as /run/lock`,
       );
-    const held = await heldOn({ device, inode: BigInt.asUintN(64, file.ino) }, locks, proc);
+    const held = await heldOn({ device, inode: BigInt.asUintN(64, file.ino) }, proc);
     if (held !== undefined) return held;
     if (removed !== undefined) return removed;
     if (await seesEveryHolder(proc, samePidNamespace)) return { state: 'free', missing: false };
@@ -90,8 +91,19 @@ export async function readKubeletLock({ path, samePidNamespace = false, proc = '
   return unknown('a kubelet outside this PID namespace would not be shown in /proc/locks; run on the host, or in a pod with hostPID: true');
 }
 
-async function heldOn(file: FileOfLock, locks: string, proc: string): Promise<KubeletLock | undefined> {
-  const { holder, waiters } = locksOn(locks, file.device, file.inode);
+/** Less than what the kernel gives of /proc/locks at once, in bytes: pages have 4096 or more, and no line is cut. */
+const ONE_READ = 3_800;
+/** With a hundred locks that come and go as fast as they can, a list in twenty lacks a line that was there all the time. */
+const LISTS = 6;
+
+async function heldOn(file: FileOfLock, proc: string): Promise<KubeletLock | undefined> {
+  let found = locksOn('', file.device, file.inode);
+  for (let lists = 0; lists < LISTS && found.holder === undefined; lists++) {
+    const locks = await readFile(`${proc}/locks`, 'utf8');
+    found = locksOn(locks, file.device, file.inode);
+    if (locks.length < ONE_READ) break;
+  }
+  const { holder, waiters } = found;
   if (holder === undefined) return undefined;
   return {
     state: 'held',

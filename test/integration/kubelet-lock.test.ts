@@ -70,6 +70,19 @@ describe('the state of the kubelet lock', () => {
     await until(async () => (await read()).state === 'free');
   });
 
+  test('is held at every look while a hundred other locks come and go: the kernel gives their list in pieces', async () => {
+    await holding();
+    const script =
+      'my @f = map { open(my $f, "+>>", "$ARGV[0].$_") or die; $f } 1..150; $| = 1; ' +
+      'for (;;) { flock($_, 2) for @f; print "taken\\n" unless $n++; flock($_, 8) for @f }';
+    const others = spawn('perl', ['-e', script, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+    children.push(others);
+    await once(others.stdout ?? others, 'data');
+    const states = new Set<string>();
+    for (let i = 0; i < 400; i++) states.add((await read()).state);
+    expect([...states]).toEqual(['held']);
+  });
+
   test('is unknown for a directory in its place, and where the directory of the file is missing', async () => {
     await mkdir(path);
     expect(await read()).toMatchObject({ state: 'unknown', detail: expect.stringContaining('not a regular file') });
