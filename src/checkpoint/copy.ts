@@ -70,7 +70,7 @@ export function explainCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPol
     warnings: [],
     waiting: new Set(),
     changes: [],
-    ofOnePod: { files: new Set(), variables: new Set(), spec: new Set(), tokens: [] },
+    ofOnePod: { files: new Set(), directories: new Set(), variables: new Set(), spec: new Set(), tokens: [] },
   };
   return { outcome: render(r, workload), changes: r.changes, warnings: r.warnings };
 }

@@ -47,7 +47,7 @@ function expectMountsToResolve({ pod, files, directories }: Copy, parent: V1Pod)
       const root = directory.slice(`${GENERATION_DIR}/files/`.length);
       expect(onlyDirectories).toContain(root);
       expect(mount.readOnly).toBe(true);
-      // subPathExpr: the kubelet expands it and makes what is missing.
+      // What a subPathExpr stands for: copy-sub-paths.test.ts.
       if (mount.subPath) expect(inside).toContain(posix.join(root, mount.subPath));
       for (const other of container.volumeMounts ?? []) {
         const below = posix.relative(mount.mountPath, other.mountPath);

@@ -23,10 +23,11 @@ export function digestOf(
   files: readonly CopyFile[],
   directories: readonly CopyDirectory[],
   traits: Traits,
-  { files: own, variables, spec }: Pick<OfOnePod, 'files' | 'variables' | 'spec'>,
+  { files: own, directories: ownDirectories, variables, spec }: Omit<OfOnePod, 'tokens'>,
 ): Digest {
   const contents = files.map(({ bytes, ...metadata }) => ({ ...metadata, sha256: own.has(metadata.path) ? '' : sha256(bytes) }));
-  return digest({ pod: withoutValues(pod, variables, spec), files: contents, directories, traits });
+  const shared = directories.filter(({ path }) => !ownDirectories.has(path));
+  return digest({ pod: withoutValues(pod, variables, spec), files: contents, directories: shared, traits });
 }
 
 /** Undefined where nothing of the copy belongs to one pod. */

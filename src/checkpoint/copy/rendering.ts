@@ -30,6 +30,8 @@ export interface Change {
 export interface OfOnePod {
   /** Paths of files. */
   readonly files: Set<string>;
+  /** Paths of directories that mounts need because of one of the variables. */
+  readonly directories: Set<string>;
   /** Variables, as they stand in the copy. */
   readonly variables: Set<object>;
   /** Fields of the pod's spec. */

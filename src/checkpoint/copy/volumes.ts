@@ -7,6 +7,7 @@ import { groupOf } from './owners.ts';
 import { isDnsLabel, parentsOf, safeRelativePath } from './paths.ts';
 import { isFilledFromApi, type Payload, payloadOf } from './payload.ts';
 import { change, type Rendering, refuse } from './rendering.ts';
+import { subPathOf } from './sub-paths.ts';
 
 export interface RenderedVolumes {
   readonly volumes: readonly V1Volume[];
@@ -91,32 +92,50 @@ function refuseVolume(r: Rendering, kind: string, field: string): void {
   refuse(r, code, field, `${why} Use a hostPath, emptyDir or nfs volume.`);
 }
 
+/** Paths in a volume, each with whether only this one pod has it there. */
+type MountPoints = ReadonlyMap<string, { readonly ofOnePod: boolean }>;
+
 /**
  * Directories that mounts need inside this volume. It is mounted read-only, so the runtime cannot make them: where another volume is mounted
  * below this one the kubelet makes the mount point beforehand, and for a subPath that does not exist it makes a directory.
  */
-function mountPointsIn(r: Rendering, name: string, payload: Payload, containers: readonly V1Container[], field: string): Set<string> {
-  const wanted: string[] = [];
-  for (const { volumeMounts = [] } of containers) {
-    const paths = volumeMounts.map((mount) => trimSlash(posix.normalize(mount.mountPath)));
-    volumeMounts.forEach((mount, i) => {
-      if (mount.name !== name) return;
-      if (mount.subPath !== undefined && mount.subPath !== '') wanted.push(mount.subPath);
-      const own = `${paths[i] ?? ''}/`;
-      const below = paths.filter((path) => path.startsWith(own) && path !== own);
-      // Of mounts within mounts only the outer one lies in this volume.
-      wanted.push(...below.filter((path) => !below.some((other) => path.startsWith(`${other}/`))).map((path) => path.slice(own.length)));
-    });
-  }
-  const points = new Set<string>();
-  for (const path of wanted) {
+function mountPointsIn(r: Rendering, name: string, payload: Payload, containers: readonly V1Container[], field: string): MountPoints {
+  const points = new Map<string, { readonly ofOnePod: boolean }>();
+  const want = (path: string, ofOnePod = false): void => {
     const safe = safeRelativePath(path);
     if (safe === undefined)
       refuse(r, 'UnsafePath', field, `A container mounts ${JSON.stringify(path)} of this volume. Use a relative path without "..".`);
     // A file of the payload is what a mount of a single file lies upon, or what a subPath names.
-    else if (!payload.has(safe)) points.add(safe);
+    else if (!payload.has(safe)) points.set(safe, { ofOnePod: ofOnePod && points.get(safe)?.ofOnePod !== false });
+  };
+  for (const container of containers) {
+    const { volumeMounts = [] } = container;
+    const paths = volumeMounts.map((mount) => trimSlash(posix.normalize(mount.mountPath)));
+    volumeMounts.forEach((mount, i) => {
+      if (mount.name !== name) return;
+      if (mount.subPath) want(mount.subPath);
+      if (mount.subPathExpr) wantExpanded(r, container, mount.subPathExpr, field, want);
+      const own = `${paths[i] ?? ''}/`;
+      const below = paths.filter((path) => path.startsWith(own) && path !== own);
+      // Of mounts within mounts only the outer one lies in this volume.
+      for (const path of below) if (!below.some((other) => path.startsWith(`${other}/`))) want(path.slice(own.length));
+    });
   }
   return points;
+}
+
+function wantExpanded(
+  r: Rendering,
+  container: V1Container,
+  expression: string,
+  field: string,
+  want: (path: string, ofOnePod: boolean) => void,
+): void {
+  const subPath = subPathOf(r, container, expression);
+  if (subPath.kind === 'path' && subPath.path !== '') want(subPath.path, subPath.ofOnePod);
+  if (subPath.kind !== 'unknown') return;
+  const why = `A container mounts ${JSON.stringify(expression)} of this volume, and ${subPath.variable} is a Secret's, or known only where the copy runs`;
+  refuse(r, 'UnknownSubPath', field, `${why}: the kubelet would make a directory in its files. Use subPath, or a variable with a value.`);
 }
 
 function trimSlash(path: string): string {
@@ -128,8 +147,11 @@ interface Tree {
   readonly directories: readonly CopyDirectory[];
 }
 
-function treeOf(r: Rendering, { name, configMap }: V1Volume, payload: Payload, mountPoints: ReadonlySet<string>, field: string): Tree {
-  const inside = new Set([...mountPoints, ...[...payload.keys(), ...mountPoints].flatMap(parentsOf)]);
+function treeOf(r: Rendering, { name, configMap }: V1Volume, payload: Payload, mountPoints: MountPoints, field: string): Tree {
+  const shared = [...mountPoints].flatMap(([path, { ofOnePod }]) => (ofOnePod ? [] : [path]));
+  const ofAll = new Set([...shared, ...[...payload.keys(), ...shared].flatMap(parentsOf)]);
+  const inside = new Set([...ofAll, ...[...mountPoints.keys()].flatMap((path) => [...parentsOf(path), path])]);
+  for (const path of inside) if (!ofAll.has(path)) r.ofOnePod.directories.add(`${name}/${path}`);
   for (const path of payload.keys()) {
     if (inside.has(path))
       refuse(r, 'PathConflict', field, `${JSON.stringify(path)} would have to be a file and a directory. Give one of them another path.`);
