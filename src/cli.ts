@@ -1,52 +1,10 @@
-/** The command line: which commands there are, and what an error means to the caller. The only place that ends the process. */
-import { Command, CommanderError, type Option } from 'commander';
+/** The command line: what an error means to the caller. The only place that ends the process. */
+import { type Command, CommanderError, type Option } from 'commander';
 import { InputError } from './commands/input-error.ts';
-import { VERSION } from './version.ts';
+import { program } from './program.ts';
 
 const EXIT_FAILURE = 1;
 const EXIT_BAD_INPUT = 2;
-
-/** In the order of the help. A command's code is loaded when it is called: what all of them load is most of the time that a start takes. */
-const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
-  run: async () => (await import('./commands/run.ts')).runCommand(),
-  inspect: async () => (await import('./commands/inspect.ts')).inspectCommand(),
-  doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
-  history: async () => (await import('./commands/history.ts')).historyCommand(),
-  diff: async () => (await import('./commands/diff.ts')).diffCommand(),
-  forgive: async () => (await import('./commands/forgive.ts')).forgiveCommand(),
-  verify: async () => (await import('./commands/verify.ts')).verifyCommand(),
-  prune: async () => (await import('./commands/prune.ts')).pruneCommand(),
-  export: async () => (await import('./commands/export.ts')).exportCommand(),
-  import: async () => (await import('./commands/import.ts')).importCommand(),
-  sanitize: async () => (await import('./commands/sanitize.ts')).sanitizeCommand(),
-  recover: async () => (await import('./commands/recover.ts')).recoverCommand(),
-  'kubelet-lock': async () => (await import('./commands/kubelet-lock.ts')).kubeletLockCommand(),
-  'kubelet-guard': async () => (await import('./commands/kubelet-guard.ts')).kubeletGuardCommand(),
-  pivot: async () => (await import('./commands/pivot.ts')).pivotCommand(),
-  unpivot: async () => (await import('./commands/unpivot.ts')).unpivotCommand(),
-  'install-host': async () => (await import('./commands/install-host.ts')).installHostCommand(),
-  'uninstall-host': async () => (await import('./commands/install-host.ts')).uninstallHostCommand(),
-  completion: async () => (await import('./commands/completion.ts')).completionCommand(),
-  version: async () => (await import('./commands/version.ts')).versionCommand(),
-};
-
-/** Only the command that is called, where that is one; the help, the completion and the word for a misspelt one need all. */
-function called(first: string | undefined): readonly string[] {
-  if (first === '--version' || first === '-V') return [];
-  return first !== undefined && first !== 'completion' && Object.hasOwn(COMMANDS, first) ? [first] : Object.keys(COMMANDS);
-}
-
-async function program(first: string | undefined): Promise<Command> {
-  const root = new Command('checkpointer')
-    .description('Brings a self-hosted Kubernetes control plane back after a reboot.')
-    .version(VERSION, '-V, --version', 'print the version')
-    .showHelpAfterError(false);
-  for (const name of called(first)) {
-    const command = await COMMANDS[name]?.();
-    if (command !== undefined) root.addCommand(command);
-  }
-  return root;
-}
 
 function exitInsteadOfProcess(command: Command): Command {
   command.configureHelp({ helpWidth: 110, sortSubcommands: true, optionDescription });
@@ -94,6 +52,23 @@ function isBadInput(error: unknown): error is Error {
   );
 }
 
-// Not left to end by itself: a name that is still being resolved must not hold up a boot. Output to pipes, files and terminals is synchronous. No
-// await at the top, which a host's executable, being CommonJS, cannot have.
-main(process.argv).then((code) => process.exit(code));
+/** Resolves when the reader has everything, or is gone: Node does not wait, and what is beyond a pipe's 64 KiB would end with the process. */
+function written(stream: NodeJS.WriteStream): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream.writableLength === 0 || stream.destroyed) resolve();
+    else stream.once('close', resolve).write('', () => resolve());
+  });
+}
+
+// Who reads what is printed may have enough of it (`| head`).
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+
+// Not left to end by itself: a name that is still being resolved must not hold up a boot. No await at the top, which a host's executable, being
+// CommonJS, cannot have.
+main(process.argv).then(async (code) => {
+  await Promise.all([process.stdout, process.stderr].map(written));
+  process.exit(code);
+});

@@ -8,14 +8,13 @@
  * Without secrets there is nothing below `files/` (the index still lists it), and the values of variables in pod.json are left out.
  * The index vouches for every byte, so what the tar itself says of owners and modes counts for nothing when it is read.
  */
-import { createHash } from 'node:crypto';
 import type { V1Container, V1Pod } from '@kubernetes/client-node';
 import { extract, pack } from 'tar-stream';
 import { GENERATION, WORKLOAD } from '../checkpoint/annotations.ts';
 import { type Copy, GENERATION_DIR } from '../checkpoint/copy-types.ts';
 import { manifestBytes, materialize } from '../checkpoint/materialize.ts';
 import { violations } from '../checkpoint/static-pod-rules.ts';
-import { decodeIndex, type GenerationIndex, isSafePath, MANIFEST_LIMIT } from '../checkpoint/store/format.ts';
+import { decodeIndex, type GenerationIndex, isSafePath, MANIFEST_LIMIT, sha256 } from '../checkpoint/store/format.ts';
 import { workloadFileName, workloadKey } from '../checkpoint/workload.ts';
 import { InputError } from './input-error.ts';
 
@@ -88,6 +87,10 @@ export async function unpackGeneration(bytes: Uint8Array, name: string): Promise
   } catch (error) {
     return fail(error instanceof Error ? error.message : String(error));
   }
+  const strange = [...index.directories.map(({ path }) => `${path}/`), ...index.files.map(({ path }) => path)].find(
+    (path) => path !== 'pod.json' && !path.startsWith('files/'),
+  );
+  if (strange !== undefined) fail(`its index.json names ${JSON.stringify(strange)}, which no generation has`);
   const known = new Set(['index.json', ...index.files.map(({ path }) => path)]);
   const foreign = [...files.keys()].find((path) => !known.has(path)) ?? [...directories].find((path) => !isOf(index, path));
   if (foreign !== undefined) fail(`${JSON.stringify(foreign)} is in it and not in its index.json`);
@@ -185,8 +188,4 @@ function placeOf(pod: V1Pod, end: string): string {
     if (hostPath?.path.startsWith('/') === true && at >= 0) return hostPath.path.slice(0, at + end.length);
   }
   return `/nowhere${end}`;
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -1,5 +1,5 @@
 /** `checkpointer export`: one generation as a tar, to carry to another machine. */
-import { readFile } from 'node:fs/promises';
+import { readFile, rm } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import { load } from './diff.ts';
 import { InputError } from './input-error.ts';
@@ -38,16 +38,29 @@ async function exportGeneration(given: string, of: string | undefined, { checkpo
   const number = namedGeneration(named, of ?? (named.stored.proven === undefined ? 'newest' : 'proven'));
   if (file === '-' && process.stdout.isTTY) throw new InputError('--file -: a tar is nothing for a terminal; name a file, or a pipe');
   const { index, pod } = await load(checkpointDir, named, number);
-  const [{ packGeneration }, { generationPath, workloadPath }, { createDurable, syncDirectory }, { dirname, join, resolve }] =
-    await Promise.all([
-      import('./archive.ts'),
-      import('../checkpoint/store/paths.ts'),
-      import('../platform/durable.ts'),
-      import('node:path'),
-    ]);
+  const [
+    { packGeneration },
+    { generationPath, workloadPath },
+    { createDurable, errnoOf, isErrno, readRegular, syncDirectory },
+    { dirname, join, resolve },
+    { sha256 },
+  ] = await Promise.all([
+    import('./archive.ts'),
+    import('../checkpoint/store/paths.ts'),
+    import('../platform/durable.ts'),
+    import('node:path'),
+    import('../checkpoint/store/format.ts'),
+  ]);
   const directory = generationPath(workloadPath(checkpointDir, named.workload), number);
   const contents = new Map<string, Buffer>();
-  if (withSecrets === true) for (const { path } of index.files) contents.set(path, await readFile(join(directory, path)));
+  if (withSecrets === true)
+    for (const { path, size, sha256: sum } of index.files) {
+      const bytes = await readRegular(join(directory, path), size);
+      // Verified a moment ago, and it never changes: somebody has just damaged or deleted it.
+      if (bytes === undefined || sha256(bytes) !== sum)
+        throw new Error(`${join(directory, path)} changed while it was read; see checkpointer verify`);
+      contents.set(path, bytes);
+    }
   const tar = await packGeneration({
     index,
     indexBytes: await readFile(join(directory, 'index.json')),
@@ -58,10 +71,17 @@ async function exportGeneration(given: string, of: string | undefined, { checkpo
     process.stdout.write(tar);
     return;
   }
-  await createDurable(file, tar, 0o600).catch((error: unknown) => {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
-    throw new InputError(`--file ${file}: cannot be made (${code}); expected a name that is not there yet, in a directory that is`);
-  });
+  try {
+    await createDurable(file, tar, 0o600);
+  } catch (error) {
+    if (isErrno(error, 'EEXIST', 'ENOENT', 'ENOTDIR', 'EISDIR', 'EACCES', 'EROFS'))
+      throw new InputError(
+        `--file ${file}: cannot be made (${errnoOf(error)}); expected a name that is not there yet, in a directory that is`,
+      );
+    // Half of it is of no use.
+    await rm(file, { force: true });
+    throw error;
+  }
   await syncDirectory(dirname(resolve(file)));
   process.stdout.write(`${file}: generation ${number} of ${named.key}, ${withSecrets === true ? 'with' : 'without'} secrets\n`);
 }

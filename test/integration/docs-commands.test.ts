@@ -114,7 +114,7 @@ function ours(command: readonly string[]): string[] | undefined {
 
 /** Parses as the command line does, and does nothing. Throws what commander says of an unknown command, flag or value. */
 async function parse(args: readonly string[]): Promise<void> {
-  const root = program();
+  const root = await program();
   const quiet = (command: typeof root): void => {
     command.exitOverride().configureOutput({ writeErr: () => undefined });
     if (command.commands.length === 0) command.action(() => undefined);

@@ -1,9 +1,10 @@
 /** forgive, history, diff, prune: the real command line on a real store, with a daemon at work where the command changes it. */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { Digest } from '../../src/checkpoint/model.ts';
 import { markFailing } from '../../src/checkpoint/store/failing.ts';
@@ -18,9 +19,12 @@ import type { Transition } from '../../src/report/transitions.ts';
 import { Container, PodSandbox } from '../../src/sources/cri/generated/runtime.ts';
 import { checkpointer, type Host, testHost, workloadNamed } from '../support/host/host.ts';
 import { startRuntime } from '../support/inspect/runtime.ts';
+import { findProgram } from '../support/packages.ts';
+import { skipLoudly } from '../support/skip.ts';
 import { ABOUT, APISERVER, SCHEDULER, type Shape, sampleCopy } from '../support/store/sample.ts';
 import { until } from '../support/until.ts';
 
+const CLI = join(import.meta.dirname, '../../src/cli.ts');
 const DAEMON = join(import.meta.dirname, '../support/store/daemon.ts');
 const KEY = workloadKey(SCHEDULER);
 
@@ -147,6 +151,40 @@ describe('history', () => {
   });
 });
 
+describe('what is printed', () => {
+  const longHistory = async () => {
+    const entry = {
+      at: '2026-11-21T12:00:00Z',
+      workload: KEY,
+      namespace: '',
+      to: 'Saved',
+      state: 'saved',
+      milestones: [],
+      message: 'm'.repeat(1_000),
+    } as const;
+    await appendHistory(
+      host.store,
+      Array.from({ length: 400 }, () => entry),
+    );
+  };
+  const piped = (into: string) =>
+    spawnSync('bash', ['-c', `"$0" "$1" history -n 0 -o json "$2" | ${into}; exit \${PIPESTATUS[0]}`, process.execPath, CLI, dir], {
+      encoding: 'utf8',
+    });
+
+  it('reaches a slow reader, however much it is', async () => {
+    await longHistory();
+    const { status, stdout } = piped('(sleep 0.2; cat)');
+    expect([status, JSON.parse(stdout).entries.length]).toEqual([0, 400]);
+  });
+
+  it('may be read in part, without a word about that', async () => {
+    await longHistory();
+    const { status, stdout, stderr } = piped('head -c 1');
+    expect({ status, stdout, stderr }).toEqual({ status: 0, stdout: '{', stderr: '' });
+  });
+});
+
 describe('diff', () => {
   it('names what differs field by field, and shows neither what files hold nor the values of variables', async () => {
     await save('planted-one', SCHEDULER, { files: 2 });
@@ -224,6 +262,28 @@ describe('prune', () => {
     expect((await checkpointer('prune', '--yes', ...args)).out).toBe('Nothing to delete.\n');
     expect((await checkpointer('verify', dir)).code).toBe(0);
   });
+
+  it.skipIf(skipLoudly('prune at a terminal', findProgram('script') === undefined ? 'install bsdutils (script)' : undefined))(
+    'asks at a terminal, and takes nothing but a yes for one',
+    async () => {
+      await generations(3);
+      await prove(3);
+      const flags = [dir, `--pod-manifest-path=${host.manifests}`, await runtimeRunning()];
+      const at = async (answer: string) => {
+        const child = spawn('script', ['-qec', ['node', CLI, 'prune', ...flags].join(' '), '/dev/null'], {
+          stdio: ['pipe', 'pipe', 'ignore'],
+          env: { PATH: `${dirname(process.execPath)}:${process.env['PATH'] ?? ''}` },
+        });
+        child.stdin.write(`${answer}\n`);
+        const [said, [code]] = await Promise.all([text(child.stdout), once(child, 'close')]);
+        return { code, said };
+      };
+      expect(await at('no')).toEqual({ code: 1, said: expect.stringMatching(/Delete this\? \[y\/N\][\s\S]*nothing was deleted/) });
+      expect(await numbers()).toEqual([1, 2, 3]);
+      expect(await at('y')).toEqual({ code: 0, said: expect.stringContaining('2 of 2 deleted') });
+      expect(await numbers()).toEqual([3]);
+    },
+  );
 
   it('keeps eight more while the runtime does not answer', async () => {
     await generations(12);
