@@ -5,8 +5,11 @@ import { type Logger, pino } from 'pino';
 export function createLog(verbosity: number): Logger {
   const level = verbosity >= 4 ? 'trace' : verbosity >= 2 ? 'debug' : 'info';
   // Synchronous: a line is out when the call returns, also when the next thing that happens is SIGKILL.
-  return pino(
-    { level, base: { pid: process.pid }, timestamp: () => `,"time":"${new Date().toISOString()}"` },
-    pino.destination({ fd: 2, sync: true }),
-  );
+  const destination = pino.destination({ fd: 2, sync: true, maxLength: UNWRITTEN });
+  // A log on a full disk must not keep the node down: what cannot be written is lost.
+  destination.on('error', () => undefined);
+  return pino({ level, base: { pid: process.pid }, timestamp: () => `,"time":"${new Date().toISOString()}"` }, destination);
 }
+
+/** What is kept of the lines that could not be written, in characters; they come when there is space again. */
+const UNWRITTEN = 64 * 1024;
