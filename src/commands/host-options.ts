@@ -1,6 +1,9 @@
 /** Flags of the commands that are run on the host itself. */
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import type { Option } from 'commander';
 import { parseDuration } from '../platform/duration.ts';
+import { InputError } from './input-error.ts';
 import { durationFlag, flag, parsedBy } from './options.ts';
 
 export const DEFAULT_KUBECONFIG = '/etc/kubernetes/kubelet.conf';
@@ -13,6 +16,19 @@ export const lockFileFlag = (): Option =>
 
 export const kubeletLockFileFlag = (): Option =>
   flag('--kubelet-lock-file <file>', "the kubelet's own --lock-file, which is never opened; while nobody holds it no copy is taken away");
+
+/**
+ * The leader lock is opened and held, and a kubelet with --exit-on-lock-contention leaves when its lock is: with one file for both no kubelet would ever
+ * run. Opens neither. Throws InputError.
+ */
+export async function expectTwoLocks(lockFile: string, kubeletLockFile: string): Promise<void> {
+  const [one, other] = await Promise.all([lockFile, kubeletLockFile].map((path) => stat(path, { bigint: true }).catch(() => undefined)));
+  const same = one !== undefined && other !== undefined && one.dev === other.dev && one.ino === other.ino;
+  if (same || resolve(lockFile) === resolve(kubeletLockFile))
+    throw new InputError(
+      `--kubelet-lock-file ${kubeletLockFile} is the file of --lock-file, the checkpointers' own: expected the kubelet's --lock-file, another one`,
+    );
+}
 
 export const bootIdFileFlag = (): Option =>
   flag('--boot-id-file <file>', 'where the boot id is read').default('/proc/sys/kernel/random/boot_id').hideHelp();

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { Command, Option } from 'commander';
 import type { Change } from '../host/install.ts';
 import { DEFAULT_PLACES, type HostPlaces, UNIT_NAMES } from '../host/units.ts';
-import { DEFAULT_KUBECONFIG, DEFAULT_RUNTIME_ENDPOINT, kubeletLockFileFlag, lockFileFlag } from './host-options.ts';
+import { DEFAULT_KUBECONFIG, DEFAULT_RUNTIME_ENDPOINT, expectTwoLocks, kubeletLockFileFlag, lockFileFlag } from './host-options.ts';
 import { InputError } from './input-error.ts';
 import { addStoreFlags, flag } from './options.ts';
 
@@ -72,6 +72,7 @@ async function install(options: InstallOptions): Promise<void> {
   if (guard === true && options.kubeletLockFile === undefined)
     throw new InputError("--guard needs --kubelet-lock-file: the kubelet's own --lock-file, by which it is known that none runs");
   const places = checkedPlaces(options);
+  if (places.kubeletLockFile !== undefined) await expectTwoLocks(places.lockFile, places.kubeletLockFile);
   const { hostUnits } = await import('../host/units.ts');
   const { planInstall } = await import('../host/install.ts');
   const changes = await planInstall(hostRoot, { executable: installPath, from, units: hostUnits(places, guard === true) });

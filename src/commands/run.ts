@@ -5,7 +5,7 @@ import { dirname } from 'node:path';
 import { Command } from 'commander';
 import { DEFAULT_METRICS_ADDRESS, parseListenAddress } from '../platform/metrics-server.ts';
 import { parseEndpoint } from '../sources/cri/endpoint.ts';
-import { kubeletLockFileFlag } from './host-options.ts';
+import { expectTwoLocks, kubeletLockFileFlag } from './host-options.ts';
 import { InputError } from './input-error.ts';
 import { addStoreFlags, count, durationFlag, flag, parsedBy, parseKubernetesService } from './options.ts';
 
@@ -184,7 +184,7 @@ Examples:
 
 /** Everything that can be wrong with the input, before anything is touched or waited for. */
 async function checked(options: RunOptions): Promise<string> {
-  const { nodeName, kubeconfig, podManifestPath, checkpointDir, lockFile, kubernetesService, self } = options;
+  const { nodeName, kubeconfig, podManifestPath, checkpointDir, lockFile, kubeletLockFile, kubernetesService, self } = options;
   if (nodeName === undefined || nodeName === '')
     throw new InputError('the node name is not set: give --node-name, or set NODE_NAME (in a pod: from spec.nodeName)');
   await access(kubeconfig, constants.R_OK).catch((error: unknown) => {
@@ -199,6 +199,7 @@ async function checked(options: RunOptions): Promise<string> {
   );
   await expectDirectory('--checkpoint-dir', dirname(checkpointDir), `expected the directory that holds ${checkpointDir}`);
   await expectDirectory('--lock-file', dirname(lockFile), `expected the directory that holds ${lockFile}`);
+  if (kubeletLockFile !== undefined) await expectTwoLocks(lockFile, kubeletLockFile);
   for (const [name, path] of [
     ['--checkpoint-dir', checkpointDir],
     ['--pod-manifest-path', podManifestPath],
@@ -209,7 +210,8 @@ async function checked(options: RunOptions): Promise<string> {
   if (self !== undefined && !/^[^/]+\/[^/]+\/[^/]+$/.test(self))
     throw new InputError(`--self ${self}: expected namespace/kind/name, such as kube-system/DaemonSet/pod-checkpointer`);
   checkEndpoint(options.containerRuntimeEndpoint);
-  return nodeName;
+  // The kubelet does so with the host's name and with --hostname-override (pkg/util/node, GetHostname).
+  return nodeName.trim().toLowerCase();
 }
 
 function checkEndpoint(text: string): void {

@@ -4,8 +4,23 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { chmod, copyFile, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises';
-import { dirname, join, resolve } from 'node:path';
+import {
+  chmod,
+  copyFile,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  readlink,
+  realpath,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  symlink,
+} from 'node:fs/promises';
+import { basename, dirname, join, relative, resolve } from 'node:path';
 import { isErrno, removeDurable, replaceDurable, syncDirectory } from '../platform/durable.ts';
 import { type HostUnit, UNIT_MARK, UNIT_NAMES } from './units.ts';
 
@@ -34,6 +49,7 @@ export async function planInstall(
 ): Promise<Change[]> {
   const changes: Change[] = [];
   const { executable, from, units } = wanted;
+  for (const path of [executable, UNIT_DIR]) await expectInside(root, path);
   const there = await kindOf(join(root, executable));
   if (there !== 'none' && there !== 'file') throw new ForeignFileError(`${executable} is not a regular file: move it away`);
   if (there === 'none' || !(await sameFile(join(root, executable), from)))
@@ -65,6 +81,7 @@ export async function planInstall(
 /** Everything of ours, in whatever state it is. A directory goes when that leaves it empty; what is somebody else's is left, and that is said. */
 export async function planUninstall(root: string, executable: string): Promise<Change[]> {
   const changes: Change[] = [];
+  for (const path of [executable, UNIT_DIR]) await expectInside(root, path);
   for (const name of UNIT_NAMES) changes.push(...(await unitRemoval(root, name)));
   for (const path of new Set([...(await executablesOf(root)), executable])) changes.push(...(await executableRemoval(root, path)));
   return changes;
@@ -81,7 +98,8 @@ async function unitRemoval(root: string, name: string): Promise<Change[]> {
   for (const file of await list(join(root, dropIns)))
     if (await isOurs(join(root, dropIns, file))) changes.push({ kind: 'remove', path: join(dropIns, file) });
   if (changes.some((change) => dirname(change.path) === dropIns)) changes.push({ kind: 'removeDirectory', path: dropIns });
-  for (const file of [path, join(UNIT_DIR, `.${name}.tmp`)])
+  const unfinished = (await list(join(root, UNIT_DIR))).filter((file) => file.startsWith(`.${name}.`) && file.endsWith('.tmp'));
+  for (const file of [path, ...unfinished.sort().map((file) => join(UNIT_DIR, file))])
     if ((await kindOf(join(root, file))) === 'file') changes.push({ kind: 'remove', path: file });
   return changes;
 }
@@ -123,18 +141,19 @@ const linkRemoval = (link: string): Change[] => [
 export const isChange = (change: Change): boolean => change.kind !== 'leave';
 
 export async function carryOut(root: string, change: Change): Promise<void> {
-  const path = join(root, change.path);
+  if (change.kind === 'leave') return;
+  const directory = join(root, dirname(change.path));
+  if (change.kind === 'write' || change.kind === 'copy' || change.kind === 'link') await mkdir(directory, { recursive: true });
+  // A host may have a link there, /opt -> var/opt say, and to make a change durable no link is followed.
+  const path = join(await realpath(directory), basename(change.path));
   switch (change.kind) {
     case 'write':
-      await mkdir(dirname(path), { recursive: true });
       await replaceDurable(path, Buffer.from(change.text), 0o644);
       return;
     case 'copy':
-      await mkdir(dirname(path), { recursive: true });
       await copyDurable(change.from, path);
       return;
     case 'link':
-      await mkdir(dirname(path), { recursive: true });
       await symlink(change.target, path);
       await syncDirectory(dirname(path));
       return;
@@ -148,8 +167,6 @@ export async function carryOut(root: string, change: Change): Promise<void> {
       } catch (error) {
         if (!isErrno(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw error;
       }
-      return;
-    case 'leave':
       return;
   }
 }
@@ -223,6 +240,23 @@ async function list(directory: string): Promise<string[]> {
   } catch (error) {
     if (isErrno(error, 'ENOENT', 'ENOTDIR')) return [];
     throw error;
+  }
+}
+
+/**
+ * Nothing on the way to it leads out of the host's root: from a container an absolute link of the host (/opt -> /var/opt, say) leads to the container's own
+ * files. Throws ForeignFileError.
+ */
+async function expectInside(root: string, path: string): Promise<void> {
+  const own = await realpath(root);
+  for (let part = path; part !== '/'; part = dirname(part)) {
+    const there = await kindOf(join(root, part));
+    if (there === 'none') continue;
+    const real = await realpath(join(root, part)).catch(() => undefined);
+    if (real !== undefined && !/^\.\.(\/|$)/.test(relative(own, real))) return;
+    throw new ForeignFileError(
+      `${path}: a symbolic link on the way to it leads out of ${root}; run this on the host itself, or name another path`,
+    );
   }
 }
 

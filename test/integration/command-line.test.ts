@@ -58,6 +58,11 @@ describe('bad input', () => {
       () => run('--node-name=n', '--container-runtime-endpoint=tcp://127.0.0.1:1'),
       '--container-runtime-endpoint',
     ],
+    [
+      'one file for both locks',
+      () => run('--node-name=n', `--kubelet-lock-file=${dir}/../${dir.split('/').at(-1)}/lock`),
+      'expected the kubelet',
+    ],
     ['an address of the service without a port', () => run('--node-name=n', '--kubernetes-service=10.96.0.1'), 'expected host:port'],
     ['inspect of a workload that there is not', () => ['inspect', 'bogus', `--checkpoint-dir=${dir}/none`], 'bogus: no such workload'],
   ])('%s gets one clear line and exit code 2, and changes nothing', (_what, args, expected) => {

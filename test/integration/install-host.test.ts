@@ -83,6 +83,26 @@ describe('install-host', () => {
     expect(await tree()).toEqual(before);
   });
 
+  test("links of the host's are followed within it, and what leads into the container's own files is an error", async () => {
+    await rm(join(root, 'opt'), { recursive: true });
+    await mkdir(join(root, 'var/opt'), { recursive: true });
+    await symlink('var/opt', join(root, 'opt'));
+    expect((await install()).code).toBe(0);
+    expect(await tree()).toContain('var/opt/pod-checkpointer/bin/checkpointer');
+    expect((await uninstall()).code).toBe(0);
+    await rm(join(root, 'opt'));
+    const outside = await mkdtemp(join(tmpdir(), 'container-'));
+    await symlink(outside, join(root, 'opt'));
+    const before = await tree();
+    for (const { code, err } of [await install(), await uninstall()])
+      expect([code, err]).toEqual([
+        2,
+        expect.stringMatching(/^error: \/opt\/pod-checkpointer\/bin\/checkpointer: a symbolic link .* leads out of/),
+      ]);
+    expect([await tree(), await readdir(outside)]).toEqual([before, []]);
+    await rm(outside, { recursive: true });
+  });
+
   test("an installation is an error where somebody else's unit of the same name is", async () => {
     const path = join(root, 'etc/systemd/system/pod-checkpointer.service');
     await writeFile(path, '[Service]\nExecStart=/bin/true\n');
@@ -132,7 +152,9 @@ describe('uninstall-host', () => {
     await mkdir(at('other.service.requires'));
     await symlink('../pod-checkpointer-boot.service', at('other.service.requires/pod-checkpointer-boot.service'));
     await rm(at('pod-checkpointer.service'));
-    await writeFile(at('.pod-checkpointer.service.tmp'), 'half');
+    // As replaceDurable names them.
+    await writeFile(at('.pod-checkpointer.service.4711-0123456789ab.tmp'), 'half');
+    await writeFile(at('.pod-checkpointer-boot.service.4711-0123456789ab.tmp'), 'half');
     await writeFile(join(root, 'opt/pod-checkpointer/bin/checkpointer.new'), 'half');
     await mkdir(at('pod-checkpointer.service.d'));
     await writeFile(at('pod-checkpointer.service.d/10-ours.conf'), `${UNIT_MARK}\n[Service]\n`);
@@ -155,6 +177,11 @@ describe('install-host', () => {
     ['a line break', ['--node-name=a\nExecStartPre=/bin/sh'], /--node-name/],
     ['a guard without the lock that it watches', ['--guard'], /--kubelet-lock-file/],
     ['a host that is not there', ['--host-root=/nonexistent'], /--host-root/],
+    [
+      'one file for both locks',
+      ['--lock-file=/run/lock/l', '--kubelet-lock-file=/run/lock/l'],
+      /--kubelet-lock-file .*expected the kubelet's/,
+    ],
   ])('refuses %s', async (_, flags, message) => {
     const { code, err } = await install(...flags);
     expect([code, err]).toEqual([2, expect.stringMatching(message)]);
