@@ -79,10 +79,18 @@ function parse(content: string, name: string): Documents {
     const where = `${name}: document ${i + 1}`;
     if (document === null || document === undefined) return;
     const items = isObject(document) ? document['items'] : undefined;
-    if (Array.isArray(items)) for (const [n, item] of items.entries()) add(item, `${where}, items[${n}]`);
+    if (Array.isArray(items)) for (const [n, item] of items.entries()) add(inList(item, document), `${where}, items[${n}]`);
     else add(document, where);
   });
   return { documents, faults };
+}
+
+/** The API server says what the items of a PodList are once, in its kind; kubectl says it of each. */
+function inList(item: unknown, list: unknown): unknown {
+  const [, kind] = /^([A-Za-z]+)List$/.exec(isObject(list) && typeof list['kind'] === 'string' ? list['kind'] : '') ?? [];
+  return isObject(item) && isObject(list) && kind !== undefined && item['kind'] === undefined
+    ? { apiVersion: list['apiVersion'], kind, ...item }
+    : item;
 }
 
 type Members = Readonly<Record<string, unknown>>;

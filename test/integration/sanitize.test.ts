@@ -50,6 +50,20 @@ describe('sanitize', () => {
     expect(stdout).not.toMatch(/hush|aHVzaC1odXNo/);
   });
 
+  it('reads the lists of the API server, whose items do not say what they are', async () => {
+    const bare = ({ kind: _kind, ...rest }: { readonly kind?: string }) => ({ ...rest, apiVersion: undefined });
+    const lists = [
+      { kind: 'PodList', apiVersion: 'v1', items: [bare(withSecret)] },
+      { kind: 'SecretList', apiVersion: 'v1', items: [bare(secret)] },
+    ];
+    const { stdout, stderr, code } = await sanitize(
+      ['-f', '-', '-o', 'json'],
+      lists.map((list) => `---\n${JSON.stringify(list)}\n`).join(''),
+    );
+    expect([code, stderr]).toEqual([0, '']);
+    expect(JSON.parse(stdout).pods).toMatchObject([{ pod: 'kube-system/proxy-x7k2f', result: 'copy', manifest: { kind: 'Pod' } }]);
+  });
+
   it('reads several documents, Lists and objects beside them from standard input', async () => {
     const list = { apiVersion: 'v1', kind: 'List', items: [withSecret, secret] };
     const { stdout, code } = await sanitize(['-f', '-', '-o', 'json'], asYaml(list, markedPod({}, { name: 'second' })));

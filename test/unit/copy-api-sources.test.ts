@@ -1,5 +1,6 @@
-import type { V1Container, V1PersistentVolumeSpec, V1Pod, V1PodSpec, V1VolumeProjection } from '@kubernetes/client-node';
+import type { V1Container, V1LabelSelector, V1PersistentVolumeSpec, V1Pod, V1PodSpec, V1VolumeProjection } from '@kubernetes/client-node';
 import { describe, expect, it } from 'vitest';
+import { selects } from '../../src/checkpoint/copy/trust-bundles.ts';
 import { makeCopy } from '../../src/checkpoint/copy.ts';
 import type { ApiObject, CopyPolicy, ObjectLookup, ObjectState } from '../../src/checkpoint/copy-types.ts';
 import { objectKey, objectReferences } from '../../src/checkpoint/references.ts';
@@ -138,6 +139,20 @@ describe('a trust bundle', () => {
       ClusterTrustBundle: present(bundles),
     });
     expect(filesOf(copy)).toEqual({ 'v/ca.pem': pem('QQ==') + pem('Qg==') });
+  });
+
+  it.each<[string, V1LabelSelector | undefined, boolean]>([
+    ['no selector', undefined, false],
+    ['an empty one', {}, true],
+    ['a label it has', { matchLabels: { a: '1' } }, true],
+    ['a value among others', { matchExpressions: [{ key: 'a', operator: 'In', values: ['0', '1'] }] }, true],
+    ['another value', { matchExpressions: [{ key: 'a', operator: 'NotIn', values: ['1'] }] }, false],
+    ['another value of a label it has not', { matchExpressions: [{ key: 'b', operator: 'NotIn', values: ['1'] }] }, true],
+    ['a label it has not', { matchExpressions: [{ key: 'b', operator: 'Exists' }] }, false],
+    ['no such label', { matchExpressions: [{ key: 'b', operator: 'DoesNotExist' }] }, true],
+    ['a key that every object of JavaScript has', { matchExpressions: [{ key: 'constructor', operator: 'Exists' }] }, false],
+  ])('is chosen by its labels: %s', (_, selector, expected) => {
+    expect(selects(selector, { a: '1' })).toBe(expected);
   });
 
   it('that may be missing is an empty file then, another one is waited for', () => {
@@ -282,6 +297,7 @@ describe('the variable of another Service', () => {
     ['a command', { command: ['resolve', '$(KUBE_DNS_SERVICE_HOST)'] }, 'command[1]'],
     ['an argument', { args: ['--etcd=$(ETCD_PORT_2379_TCP_ADDR):2379'] }, 'args[0]'],
     ['a variable', { env: [{ name: 'A', value: 'x$(ETCD_SERVICE_PORT_CLIENT)' }] }, 'env[0].value'],
+    ['the form that links of containers had', { args: ['--etcd=$(ETCD_PORT)'] }, 'args[0]'],
     ['what the kubelet says of the API server beside its address', { args: ['$(KUBERNETES_PORT_443_TCP_ADDR)'] }, 'args[0]'],
   ])('in %s is a reason against a copy: it would not be expanded', (_, fields, where) => {
     expect(refusalsOf(fields)).toEqual([`ServiceVariable spec.containers[0].${where}`]);

@@ -63,6 +63,12 @@ describe('variables from a ConfigMap', () => {
     expect(named?.map((v) => v.value)).toEqual(['4', '$(LEVEL)0']);
   });
 
+  it('keep a byte order mark', () => {
+    const pod = podWith({ env: [key('configMapKeyRef', 'marked', 'k')] });
+    const { env } = firstContainer(copyOf(pod, { 'ConfigMap/marked': configMap({ k: '\ufeffx' }) }).pod);
+    expect(env?.at(-1)?.value).toBe('\ufeffx');
+  });
+
   it('with a name that no variable can have are left out, as the kubelet leaves them out', () => {
     expect(envOf({ envFrom: [{ configMapRef: { name: 'odd' } }] })).toEqual([{ name: 'fine', value: '3' }]);
   });
@@ -95,6 +101,7 @@ describe('variables from a Secret', () => {
     expect(reasons(one)).toEqual(['SecretEnvRefused spec.containers[0].env[0].valueFrom.secretKeyRef']);
     expect(reasons(one, REFUSE, { 'Secret/s': 'unknown' })).toEqual(['SecretEnvRefused spec.containers[0].env[0].valueFrom.secretKeyRef']);
     expect(reasons(all)).toEqual(['SecretEnvRefused spec.containers[0].envFrom[0].secretRef']);
+    expect(reasons(all, REFUSE, { 'Secret/plain': 'unknown' })).toEqual(['SecretEnvRefused spec.containers[0].envFrom[0].secretRef']);
   });
 
   it('that are optional are refused only where there is a value', () => {

@@ -132,7 +132,7 @@ describe('the group that fsGroup names', () => {
 describe('downward API volumes', () => {
   const metadata = {
     labels: { 'b-label': 'two', a: 'one' },
-    annotations: { plain: 'text', 'example.org/hard': 'a "quoted"\\ line\nand \u0001 \u00e9 \u200b \u{1f600} \u{e0001}' },
+    annotations: { plain: 'text', 'example.org/hard': 'a "quoted"\\ line\nand \u0001\u007f \u00e9 \u200b \u{1f600} \u{e0001}' },
   };
   const field = (fieldPath: string, path = 'f') => ({ path, fieldRef: { fieldPath } });
 
@@ -142,7 +142,7 @@ describe('downward API volumes', () => {
     expect(files['v/labels']).toBe('a="one"\nb-label="two"');
     expect(files['v/podinfo/annotations']?.split('\n')).toEqual([
       'checkpointer.alpha.coreos.com/checkpoint="true"',
-      'example.org/hard="a \\"quoted\\"\\\\ line\\nand \\x01 é \\u200b 😀 \\U000e0001"',
+      'example.org/hard="a \\"quoted\\"\\\\ line\\nand \\x01\\x7f é \\u200b 😀 \\U000e0001"',
       'plain="text"',
     ]);
   });
@@ -192,6 +192,16 @@ describe('downward API volumes', () => {
     expect(filesOf(copyWith({ downwardAPI: { items } }, { containers }))).toEqual({ 'v/f': expected });
   });
 
+  it('round what is less than the smallest unit up', () => {
+    const small = [container({ resources: { requests: { cpu: '1n', memory: '100.5' } } })];
+    const ref = (resource: string, divisor: string) => ({ containerName: 'proxy', resource: `requests.${resource}`, divisor });
+    const items = [
+      { path: 'cpu', resourceFieldRef: ref('cpu', '1m') },
+      { path: 'memory', resourceFieldRef: ref('memory', '1') },
+    ];
+    expect(filesOf(copyWith({ downwardAPI: { items } }, { containers: small }))).toEqual({ 'v/cpu': '1', 'v/memory': '101' });
+  });
+
   it('write 0 for a request that is not set', () => {
     const items = [{ path: 'f', resourceFieldRef: { containerName: 'proxy', resource: 'requests.cpu' } }];
     expect(filesOf(copyWith({ downwardAPI: { items } }))).toEqual({ 'v/f': '0' });
@@ -201,6 +211,8 @@ describe('downward API volumes', () => {
     const items = [{ path: 'f', resourceFieldRef: { containerName: 'proxy', resource: 'limits.memory', divisor: '1Mi' } }];
     const policy = { ...REFUSE, nodeAllocatable: { memory: '2Gi' } };
     expect(filesOf(copyWith({ downwardAPI: { items } }, {}, policy))).toEqual({ 'v/f': '2048' });
+    const none = [container({ resources: { limits: { memory: '0' } } })];
+    expect(filesOf(copyWith({ downwardAPI: { items } }, { containers: none }, policy))).toEqual({ 'v/f': '2048' });
     expect(reasons({ downwardAPI: { items } })).toEqual(['ResourceLimitNotSet spec.volumes[0].downwardAPI.items[0].resourceFieldRef']);
   });
 

@@ -48,7 +48,7 @@ function kubernetesService(r: Rendering, field: string): { readonly host: string
 }
 
 const REFERENCE =
-  /\$\$|\$\(([A-Z][A-Z0-9_]*_(?:SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?))\)/g;
+  /\$\$|\$\(([A-Z][A-Z0-9_]*_(?:SERVICE_(?:HOST|PORT(?:_[A-Z0-9_]+)?)|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?))\)/g;
 
 /** `$(NAME)` with the name of a Service's variable that the container does not set: it would stand there unexpanded. */
 function refuseOtherServices(r: Rendering, container: V1Container, set: ReadonlySet<string>, field: string): void {
