@@ -35,7 +35,6 @@ const NOT_RUN: Readonly<Record<string, string>> = {
   node: 'scripts and benchmarks have tests of their own; that the file is there is checked',
   tar: 'unpacks what npm would have fetched',
   docker: 'the image has a test of its own, with what builds it',
-  ssh: 'needs another machine',
 };
 
 /** Lines with `checkpointer` that are only held against the commands and their flags. */
@@ -48,6 +47,9 @@ const ONLY_PARSED: Readonly<Record<string, string>> = {
   'checkpointer kubelet-lock wait --for=free --timeout=30s': 'waits',
   'checkpointer kubelet-lock contend --hold=10s': 'waits',
 };
+
+/** Commands of a cluster, whose own tests run them on an embedded node. */
+const NEEDS_CLUSTER = /^checkpointer (run|pivot|unpivot)\b/;
 
 /** Exit codes other than 0 that a line may have here. */
 const CODES: readonly [RegExp, readonly number[], string][] = [
@@ -97,7 +99,11 @@ const lines = documents.flatMap(linesOf);
 
 /** Commands between pipes and `&&`; `<(…)` is one too. What is in quotes stays together. */
 function commandsOf(text: string): string[][] {
-  const words = text.replaceAll(/<\((.*?)\)/g, ' ; $1').match(/'[^']*'|"[^"]*"|[^\s|;&]+|\|+|&&|;/g) ?? [];
+  const words =
+    text
+      .replaceAll(/<\((.*?)\)/g, ' ; $1')
+      .replaceAll(/"\$\((.*)\)"/g, 'X')
+      .match(/'[^']*'|"[^"]*"|[^\s|;&]+|\|+|&&|;/g) ?? [];
   const commands: string[][] = [[]];
   for (const word of words) {
     if (/^(\|+|&&|;)$/.test(word)) commands.push([]);
@@ -108,8 +114,10 @@ function commandsOf(text: string): string[][] {
 
 /** The arguments of `checkpointer` in a command, also where another program runs it. */
 function ours(command: readonly string[]): string[] | undefined {
-  const at = command.indexOf('checkpointer');
-  return at === 0 || ['--', 'master-2'].includes(command[at - 1] ?? '') ? command.slice(at + 1) : undefined;
+  if (command[0] === 'checkpointer') return command.slice(1);
+  // In the image it has no other name.
+  const at = command.indexOf('/checkpointer');
+  return command.includes('exec') && at > 0 ? command.slice(at + 1) : undefined;
 }
 
 /** Parses as the command line does, and does nothing. Throws what commander says of an unknown command, flag or value. */
@@ -193,6 +201,12 @@ it('every line is of programs that are known here', () => {
   expect(unknown).toEqual([]);
 });
 
+it('in the container it is called by the name that it has there', () => {
+  const inContainers = lines.filter(({ text }) => / exec /.test(text));
+  expect(inContainers.length).toBeGreaterThan(0);
+  for (const { text } of inContainers) expect(text).toContain(' /checkpointer ');
+});
+
 it('no exception is left over', () => {
   const texts = lines.map(({ text }) => text);
   expect(Object.keys(ONLY_PARSED).filter((text) => !texts.includes(text))).toEqual([]);
@@ -220,7 +234,7 @@ describe('has only commands, flags and values that there are:', () => {
 // In the order in which they stand: one exports what another one imports.
 describe('runs as it stands there:', () => {
   const texts = [...new Set(lines.map(({ text }) => text))].filter(
-    (text) => !(text in ONLY_PARSED) && commandsOf(text).every(([first = '']) => !(first in NOT_RUN)),
+    (text) => !(text in ONLY_PARSED) && !NEEDS_CLUSTER.test(text) && commandsOf(text).every(([first = '']) => !(first in NOT_RUN)),
   );
   it.each(texts)('%s', (text) => {
     const { status, stderr } = run(text);
