@@ -60,15 +60,18 @@ function written(stream: NodeJS.WriteStream): Promise<void> {
   });
 }
 
-// Who reads what is printed may have enough of it (`| head`).
+// Who reads what is printed may have enough of it (`| head`). What cannot be written to a full disk is a failure, but only in the end: a recovery whose
+// output goes there must not stop half way.
+let unwritten: Error | undefined;
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code !== 'EPIPE') unwritten ??= error;
   });
 
 // Not left to end by itself: a name that is still being resolved must not hold up a boot. No await at the top, which a host's executable, being
 // CommonJS, cannot have.
 main(process.argv).then(async (code) => {
   await Promise.all([process.stdout, process.stderr].map(written));
-  process.exit(code);
+  if (unwritten !== undefined) process.stderr.write(`error: not all of the output could be written: ${unwritten.message}\n`);
+  process.exit(unwritten === undefined ? code : code || EXIT_FAILURE);
 });

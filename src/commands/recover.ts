@@ -2,8 +2,10 @@
 import { stat } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import type { ApiState } from '../checkpoint/model.ts';
+import { isErrno } from '../platform/durable.ts';
 import type { Recovered, RecoveryAction, RecoveryPlan, Seen } from '../recovery/boot.ts';
 import type { RuntimeSnapshot } from '../sources/snapshots.ts';
+import { confirmed } from './confirm.ts';
 import { bootIdFileFlag, DEFAULT_KUBECONFIG, DEFAULT_RUNTIME_ENDPOINT, lockFileFlag } from './host-options.ts';
 import { InputError } from './input-error.ts';
 import { addStoreFlags, durationFlag, flag } from './options.ts';
@@ -100,41 +102,50 @@ async function byHand(options: RecoverOptions): Promise<number> {
     throw new InputError(`--checkpoint-dir ${options.checkpointDir}: there is no store; give the one that the daemon uses`);
   const [{ askControlPlane }, { planRecovery, recover }, place, bootId] = await load(options);
   const { tryLeaderLock } = await import('../lock/leader.ts');
-  // A dry run changes nothing and may look while another one works.
-  const lock = options.dryRun === true ? undefined : await tryLeaderLock(options.lockFile);
-  if (lock === undefined && options.dryRun !== true)
-    throw new Error(`a checkpointer leads on this node (${options.lockFile}) and recovers by itself; see checkpointer inspect`);
-  try {
-    const [api, disk, runtime] = await Promise.all([
-      askControlPlane(options.kubeconfig, options.probeTimeout),
-      place.disk.read(),
-      listRuntime(options),
-    ]);
-    if (disk.state === 'unknown') throw new Error(disk.detail);
-    if (runtime.state === 'unknown')
-      throw new Error(
-        `the container runtime does not answer (${runtime.detail}): what runs is not known, so nothing is started; start it, or see --container-runtime-endpoint`,
-      );
-    if (api.state === 'ok' || api.state === 'denied') {
-      say(`an API server answers (${options.kubeconfig}): nothing to recover`);
-      return 0;
+  const dryRun = options.dryRun === true;
+  let agreed: string | undefined;
+  for (;;) {
+    // A dry run changes nothing and may look while another one works.
+    const lock = dryRun ? undefined : await tryLeaderLock(options.lockFile);
+    if (lock === undefined && !dryRun)
+      throw new Error(`a checkpointer leads on this node (${options.lockFile}) and recovers by itself; see checkpointer inspect`);
+    let shown: string;
+    try {
+      const [api, disk, runtime] = await Promise.all([
+        askControlPlane(options.kubeconfig, options.probeTimeout),
+        place.disk.read(),
+        listRuntime(options),
+      ]);
+      if (disk.state === 'unknown') throw new Error(disk.detail);
+      if (runtime.state === 'unknown')
+        throw new Error(
+          `the container runtime does not answer (${runtime.detail}): what runs is not known, so nothing is started; start it, or see --container-runtime-endpoint`,
+        );
+      if (api.state === 'ok' || api.state === 'denied') {
+        say(`an API server answers (${options.kubeconfig}): nothing to recover`);
+        return 0;
+      }
+      const seen: Seen = { bootId, api, runtime, disk, byHand: true };
+      const plan = planRecovery(seen);
+      shown = asTable(plan);
+      if (shown === agreed) return report(await recover(seen, place));
+      say(agreed === undefined ? `no control plane answers (${detailOf(api)})\n` : '\nit is not what it was when you were asked:\n');
+      process.stdout.write(shown);
+      if (plan.actions.length === 0) {
+        say('nothing to do');
+        return 0;
+      }
+      if (dryRun) return 0;
+      if (options.yes === true) return report(await recover(seen, place));
+    } finally {
+      lock?.release();
     }
-    const seen: Seen = { bootId, api, runtime, disk, byHand: true };
-    const plan = planRecovery(seen);
-    say(`no control plane answers (${detailOf(api)})\n`);
-    process.stdout.write(asTable(plan));
-    if (plan.actions.length === 0) {
-      say('nothing to do');
-      return 0;
-    }
-    if (options.dryRun === true) return 0;
-    if (options.yes !== true && !(await confirmed())) {
+    // Without the lock: it may take hours, and a checkpointer that comes meanwhile is to lead. So it is looked at again afterwards.
+    if (!(await confirmed())) {
       say('nothing was done');
       return 1;
     }
-    return report(await recover(seen, place));
-  } finally {
-    lock?.release();
+    agreed = shown;
   }
 }
 
@@ -178,11 +189,20 @@ async function listRuntime({ containerRuntimeEndpoint, runtimeRequestTimeout }: 
 }
 
 async function missingStore({ checkpointDir, podManifestPath }: RecoverOptions): Promise<boolean> {
-  const isDirectory = async (path: string) => (await stat(path).catch(() => undefined))?.isDirectory() === true;
   if (!(await isDirectory(checkpointDir))) return true;
   if (!(await isDirectory(podManifestPath)))
     throw new InputError(`--pod-manifest-path ${podManifestPath}: there is no such directory; give the kubelet's staticPodPath`);
   return false;
+}
+
+/** What cannot be looked at, on a disk that fails, say, is not what is not there. */
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isDirectory();
+  } catch (error) {
+    if (isErrno(error, 'ENOENT', 'ENOTDIR')) return false;
+    throw error;
+  }
 }
 
 function asTable({ actions, reports }: RecoveryPlan): string {
@@ -210,17 +230,6 @@ function words(action: RecoveryAction): string {
       return `remove ${action.file}`;
     case 'revive':
       return `bring ${action.entry} back into use`;
-  }
-}
-
-async function confirmed(): Promise<boolean> {
-  if (!process.stdin.isTTY) throw new InputError('there is no terminal to ask at: give --yes, or --dry-run to look only');
-  const { createInterface } = await import('node:readline/promises');
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return /^y(es)?$/i.test((await terminal.question('Do this? [y/N] ')).trim());
-  } finally {
-    terminal.close();
   }
 }
 

@@ -2,9 +2,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
+import { openSync } from 'node:fs';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.ts';
 import { readStore } from '../../src/checkpoint/store/read.ts';
@@ -15,6 +18,8 @@ import { addressesWithoutGetent, askControlPlane } from '../../src/recovery/prob
 import { checkpointer, type Host, testHost, workloadNamed } from '../support/host/host.ts';
 import { checkpointerWith, missingForMounts } from '../support/host/namespace.ts';
 import { skipLoudly } from '../support/skip.ts';
+
+const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
 let host: Host;
 beforeEach(async () => {
@@ -196,6 +201,23 @@ test('a store that somebody else is changing is waited for, not for long: the co
     },
     { bootId },
   );
+});
+
+test('output that goes to a full disk does not stop it: every copy is activated, and then it is a failure', async () => {
+  for (const name of ['kube-apiserver', 'kube-scheduler']) await host.save(name);
+  const child = spawn(process.execPath, [CLI, 'recover', '--boot', '--probe-timeout=0', ...host.flags()], {
+    stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'],
+  });
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  const [err, code] = await Promise.all([child.stderr === null ? '' : text(child.stderr), ended]);
+  expect(await host.active()).toHaveLength(2);
+  expect([code, err]).toEqual([1, expect.stringMatching(/^error: not all of the output could be written: ENOSPC.*\n$/)]);
+});
+
+test('a store that cannot be looked at is not one that is not there', async () => {
+  // Too long for a name: what a disk that fails says is an error of stat(2), too.
+  const { code, out, err } = await boot(`--checkpoint-dir=/${'x'.repeat(300)}`);
+  expect([code, out, err]).toEqual([1, '', expect.stringContaining('ENAMETOOLONG')]);
 });
 
 describe('what was retired', () => {

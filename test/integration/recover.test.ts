@@ -3,15 +3,20 @@ import { once } from 'node:events';
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { encodeFormatLine } from '../../src/checkpoint/store/format.ts';
 import { generationPath, workloadPath } from '../../src/checkpoint/store/paths.ts';
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import { settleBoot } from '../../src/checkpoint/store/write.ts';
-import { tryLeaderLock } from '../../src/lock/leader.ts';
+import { type LeaderLock, tryLeaderLock } from '../../src/lock/leader.ts';
 import { Container, ContainerState, PodSandbox } from '../../src/sources/cri/generated/runtime.ts';
 import { CriServer } from '../support/cri/server.ts';
 import { checkpointer, type Host, testHost, workloadNamed } from '../support/host/host.ts';
+import { findProgram } from '../support/packages.ts';
+import { skipLoudly } from '../support/skip.ts';
+
+const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 
 let host: Host;
 beforeEach(async () => {
@@ -187,6 +192,57 @@ describe('recover by hand', () => {
     test('does not act without being told to where there is nobody to ask', async () => {
       const { code, err } = await seeing();
       expect([code, err]).toEqual([2, expect.stringContaining('--yes')]);
+      expect(await host.active()).toEqual([]);
+    });
+
+    const unasked = skipLoudly('recover at a terminal', findProgram('script') === undefined ? 'install bsdutils (script)' : undefined);
+    /** At a terminal; `answer` is called at each question, and says what is typed. Resolves to what was shown. */
+    async function asked(answer: (question: number) => Promise<string>): Promise<{ code: number | null; out: string }> {
+      const argv = [process.execPath, CLI, 'recover', ...host.flags(), `--container-runtime-endpoint=unix://${runtime.socket}`];
+      const child = spawn('script', ['-qec', argv.join(' '), '/dev/null'], { stdio: ['pipe', 'pipe', 'inherit'] });
+      const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+      let [out, questions] = ['', 0];
+      child.stdout.on('data', async (chunk: Buffer) => {
+        out += chunk;
+        if (out.split('[y/N]').length - 1 > questions) child.stdin.write(`${await answer(++questions)}\n`);
+      });
+      return { code: await ended, out };
+    }
+
+    test.skipIf(unasked)('asks, and does what was answered; a checkpointer that comes meanwhile could lead', async () => {
+      expect(await asked(() => Promise.resolve('n'))).toMatchObject({ code: 1, out: expect.stringContaining('nothing was done') });
+      expect(await host.active()).toEqual([]);
+      let free = false;
+      const { code, out } = await asked(async () => {
+        const lock = await tryLeaderLock(host.lockFile);
+        free = lock !== undefined;
+        lock?.release();
+        return 'y';
+      });
+      expect(code, out).toBe(0);
+      expect(free).toBe(true);
+      expect(await host.active()).toEqual([manifest('kube-apiserver', 1, 1)]);
+    });
+
+    test.skipIf(unasked)('starts nothing that came up while it asked: it shows what is down now, and asks again', async () => {
+      await host.save('kube-controller-manager');
+      const { code, out } = await asked((question) => {
+        if (question === 1) runs('kube-apiserver-x7k2f', 'pod-kube-apiserver');
+        return Promise.resolve('y');
+      });
+      expect(code, out).toBe(0);
+      expect(out).toContain('not what it was');
+      expect(await host.active()).toEqual([manifest('kube-controller-manager', 1, 1)]);
+    });
+
+    test.skipIf(unasked)('leaves it to a checkpointer that leads by the time of the answer', async () => {
+      let leader: LeaderLock | undefined;
+      const { code, out } = await asked(async () => {
+        leader = await tryLeaderLock(host.lockFile);
+        return 'y';
+      });
+      leader?.release();
+      expect([code, out]).toEqual([1, expect.stringContaining('a checkpointer leads on this node')]);
       expect(await host.active()).toEqual([]);
     });
 
