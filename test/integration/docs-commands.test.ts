@@ -243,6 +243,21 @@ describe('runs as it stands there:', () => {
   });
 });
 
+it('the examples in the help have only commands, flags and values that there are', async () => {
+  const examples: string[] = [];
+  const collect = (command: Awaited<ReturnType<typeof program>>): void => {
+    let help = '';
+    command.configureOutput({ writeOut: (text) => (help += text) });
+    command.outputHelp();
+    examples.push(...[...help.matchAll(/^ {2}(\S.*\bcheckpointer .*|checkpointer .*)$/gm)].map(([, text = '']) => text));
+    for (const child of command.commands) collect(child);
+  };
+  collect(await program());
+  const commands = examples.flatMap(commandsOf).filter(([first]) => first === 'checkpointer');
+  expect(commands.length).toBeGreaterThan(25);
+  for (const [, ...args] of commands) await parse(args);
+});
+
 describe('names files of this repository that are there:', () => {
   const files = [...new Set(lines.flatMap(({ text }) => text.match(/(?:^|\s)(?:scripts|bench|test|manifests)\/[^\s]+/g) ?? []))];
   it.each(files.map((file) => file.trim()))('%s', (file) => {
