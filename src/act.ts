@@ -120,6 +120,10 @@ const EXECUTORS: Executors = {
   async retire({ workload }, { checkpointDir, wallClock, transaction }) {
     await transaction((held) => retireWorkload(checkpointDir, workload, wallClock(), held?.check));
   },
+  async leave({ workload, files }, { checkpointDir, podManifestPath, wallClock, transaction }) {
+    for (const file of files) await removeManifest(podManifestPath, file);
+    await transaction(() => retireWorkload(checkpointDir, workload, wallClock()));
+  },
   async revive({ workload, entry }, { checkpointDir, transaction }) {
     await transaction((held) => reviveWorkload(checkpointDir, workload, entry, held?.check));
   },

@@ -23,7 +23,7 @@ import { isWantedHere, ownerOf } from '../recovery/orphan.ts';
 import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { retirements } from '../recovery/retired.ts';
 import { marks, rollBack } from '../recovery/rollback.ts';
-import { self } from '../recovery/self.ts';
+import { type Others, self } from '../recovery/self.ts';
 import { forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
 import { type Memory, remember, type WorkloadMemory } from './memory.ts';
 import { type Action, type ActionKind, type Millis, NO_QUESTIONS, type Observation, type Policy, type Questions } from './model.ts';
@@ -142,10 +142,7 @@ function runningRule(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadK
   const extra = replaceDamaged(given, candidate(workload.stored, given.memory.crashedCopies), isSelf) ?? surplus(given);
   if (extra !== undefined) return extra;
   const verdict = isSelf
-    ? self(
-        given,
-        [...cases].some(([other, { workload: w }]) => other !== key && w.active.length > 0),
-      )
+    ? self(given, othersOf(key, cases))
     : (retire(given) ?? yieldToParent(given) ?? leave(given) ?? rollBack(given) ?? activate(given));
   // What takes the copy away anyway goes first.
   const mending =
@@ -157,6 +154,12 @@ function runningRule(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadK
     message: leaving ? 'the copy runs in place of its parent and leaves when that is back' : 'the copy runs in place of its parent',
     flux: true,
   };
+}
+
+function othersOf(key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>): Others {
+  const others = [...cases].filter(([other]) => other !== key).map(([, { workload }]) => workload);
+  if (others.some(({ active }) => active.length > 0)) return 'active';
+  return others.some(({ stored }) => stored !== undefined) ? 'stored' : 'none';
 }
 
 /** An activation that a power cut interrupted after its new manifest and before the removal of the old one: the latest stays. */
@@ -230,6 +233,7 @@ const ORDER: Readonly<Record<ActionKind, number>> = {
   renew: 4,
   confirmAbsence: 5,
   retire: 6,
+  leave: 6,
   discard: 7,
   prune: 7,
   settleBoot: 8,

@@ -238,6 +238,11 @@ export type Action =
   | { readonly kind: 'stepDown'; readonly digest: Digest }
   | { readonly kind: 'confirmAbsence'; readonly workload: Workload; readonly pod: { readonly name: string; readonly uid: string } }
   | { readonly kind: 'retire'; readonly workload: Workload }
+  /**
+   * The checkpointer's own: take its manifests away, and move its generations out of use. One action, because the kubelet ends this process as soon as the
+   * first manifest is gone: what has been begun is finished, what has not been begun never is. In this order: a manifest without its files cannot start.
+   */
+  | { readonly kind: 'leave'; readonly workload: Workload; readonly files: readonly string[] }
   /** Bring a retired workload back into use. */
   | { readonly kind: 'revive'; readonly workload: Workload; readonly entry: string }
   /** Delete a retired workload for good. */

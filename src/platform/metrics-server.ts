@@ -2,11 +2,12 @@
  * Serves metrics and health, and nothing else. Two daemons of one node (the pod and the one on the host) have the same address: whoever leads takes it. A
  * port that is taken never keeps a daemon from its work.
  */
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import type { Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Logger } from 'pino';
 import type { Registry } from 'prom-client';
 import type { Millis } from '../checkpoint/model.ts';
+import { http } from './builtin.ts';
 import { healthAnswer, livez, type Pulse, readyz } from './health.ts';
 
 export interface ListenAddress {
@@ -28,7 +29,7 @@ export interface MetricsServer {
 
 /** Throws when the address cannot be listened on. Port 0 takes a free one. */
 export async function serveMetrics(served: Served, { host, port }: ListenAddress): Promise<MetricsServer> {
-  const server = createServer((request, response) => {
+  const server = http().createServer((request, response) => {
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       response.writeHead(405, { Allow: 'GET, HEAD' }).end();
       return;

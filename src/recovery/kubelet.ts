@@ -33,7 +33,7 @@ export function kubeletAway({ kubelet, now }: Observation, memory: KubeletMemory
   return { message: `the kubelet's lock changes hands: nothing is taken away for ${seconds(wakeAt - now)}`, wakeAt };
 }
 
-const TAKES_AWAY: ReadonlySet<ActionKind> = new Set(['deactivate', 'makeRoom', 'retire']);
+const TAKES_AWAY: ReadonlySet<ActionKind> = new Set(['deactivate', 'makeRoom', 'retire', 'leave']);
 
 /** The verdict, or its postponement if it takes something away. What a rule would have remembered of it did not happen. */
 export function unlessAway(verdict: Verdict | undefined, away: Away | undefined): Verdict | undefined {

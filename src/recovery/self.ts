@@ -8,18 +8,20 @@ import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import { activateAction, candidate } from './candidate.ts';
 import { retire } from './retire.ts';
 import { isFailing } from './rollback.ts';
-import { deactivateAll } from './yield.ts';
 
-export function self(given: Case, othersActive: boolean): Verdict | undefined {
+/** What is left of the other workloads: a copy that is active, a copy that is stored, or nothing. */
+export type Others = 'active' | 'stored' | 'none';
+
+export function self(given: Case, others: Others): Verdict | undefined {
   const { workload, leaving } = given;
+  const othersActive = others === 'active';
   if (leaving) {
-    if (othersActive)
-      return { reason: 'Leaving', message: 'the DaemonSet of the checkpointer is gone; it leaves once no other copy is active' };
-    // The manifest first: one whose files have been moved away could not start. Its containers are left to the kubelet, this process is one of them.
+    if (others !== 'none')
+      return { reason: 'Leaving', message: 'the DaemonSet of the checkpointer is gone; it leaves once no other copy is active or stored' };
     return {
       reason: 'Leaving',
       message: 'the DaemonSet of the checkpointer is gone: it leaves the node',
-      actions: [...deactivateAll(workload), { kind: 'retire', workload: workload.workload }],
+      actions: [{ kind: 'leave', workload: workload.workload, files: workload.active.map(({ file }) => file) }],
     };
   }
   const retiring = retire(given);

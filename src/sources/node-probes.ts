@@ -2,13 +2,12 @@
  * Asks running pods themselves whether they are ready, while nobody else can say so. Asked once for each observation that has the question, never more than
  * one request at a time for each pod; the answer is in the next snapshot.
  */
-import { request as httpRequest } from 'node:http';
-import { request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 import type { V1Pod } from '@kubernetes/client-node';
 import type { GenerationNumber, Questions } from '../checkpoint/model.ts';
 import { type NodeProbe, readinessProbes } from '../checkpoint/node-probes.ts';
 import type { Workload } from '../checkpoint/workload.ts';
+import { http, https } from '../platform/builtin.ts';
 
 export interface NodeProbeSource {
   ask(probes: Questions['probes']): void;
@@ -67,7 +66,8 @@ function responds({ scheme, host, port, path, headers, timeoutMs }: Extract<Node
   return new Promise((resolve) => {
     const options = { host, port, path, headers: Object.fromEntries(headers), agent: false as const };
     const signal = AbortSignal.timeout(timeoutMs);
-    const made = scheme === 'https' ? httpsRequest({ ...options, signal, rejectUnauthorized: false }) : httpRequest({ ...options, signal });
+    const made =
+      scheme === 'https' ? https().request({ ...options, signal, rejectUnauthorized: false }) : http().request({ ...options, signal });
     made.once('response', (response) => {
       response.resume();
       const status = response.statusCode ?? 0;

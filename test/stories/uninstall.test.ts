@@ -1,5 +1,5 @@
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
+import { join, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { install } from '../../src/embedded/demo/story.ts';
 import { createNode, type EmbeddedNode } from '../../src/embedded/node/node.ts';
@@ -38,6 +38,10 @@ describe('the checkpointer uninstalled', () => {
     // The others run on as if nothing had been there.
     const running = (await node.containers()).filter(({ state }) => state === 'running').map(({ container }) => container);
     for (const name of ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler']) expect(running).toContain(name);
-    expect((await stat(node.layout.checkpointDir)).isDirectory()).toBe(true);
+    // Out of use, all of them, its own with the others: what starts before the kubelet at the next boot finds nothing to activate.
+    expect(await readdir(join(node.layout.checkpointDir, 'workloads'))).toEqual([]);
+    expect((await readdir(join(node.layout.checkpointDir, 'retired'))).map((entry) => entry.replace(/\.[0-9]+$/, '')).sort()).toEqual(
+      ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler', 'pod-checkpointer'].map((name) => `kube-system.ds.${name}`),
+    );
   }, 150_000);
 });

@@ -474,7 +474,10 @@ describe('self', () => {
     const first = decide(memory, observation([self, running, bridging], { self: workloadKey(SELF), absences }), POLICY);
     expect(kinds(first)).toEqual(['retire kube-scheduler']);
     expect(first.reports.get(workloadKey(SELF))?.reason).toBe('Leaving');
+    const storedOnly = { ...running, parent: { state: 'absent' as const, unmarked: true }, parentPods: [] };
+    const waiting = decide(memory, observation([self, storedOnly], { self: workloadKey(SELF), absences }), POLICY);
+    expect(kinds(waiting)).toEqual(['retire kube-scheduler']);
     const last = decide(memory, observation([self], { self: workloadKey(SELF), absences }), POLICY);
-    expect(kinds(last)).toEqual(['deactivate pod-checkpointer', 'retire pod-checkpointer']);
+    expect(last.actions).toMatchObject([{ kind: 'leave', files: ['self'] }]);
   });
 });

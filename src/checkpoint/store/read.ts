@@ -81,20 +81,17 @@ export async function readStore(
   const seen: IndexCache = new Map();
   const caches = { known: cache, seen, damage };
   const unreadable = new Map<string, string>();
-  const workloads = new Map<WorkloadKey, { workload: Workload; stored: StoredWorkload }>();
-  for (const name of await entries(workloadsPath(root))) {
+  const read = await inPairs(await entries(workloadsPath(root)), async (name) => {
     const directory = join(workloadsPath(root), name);
-    await unlessUnreadable(directory, unreadable, async () => {
+    return unlessUnreadable(directory, unreadable, async () => {
       const workload = await readWorkload(directory, name);
-      if (workload !== undefined) workloads.set(workloadKey(workload), { workload, stored: await readStored(directory, workload, caches) });
+      return workload === undefined ? undefined : { workload, stored: await readStored(directory, workload, caches) };
     });
-  }
-  const retired: RetiredWorkload[] = [];
-  let names: readonly string[] = [];
-  await unlessUnreadable(retiredPath(root), unreadable, async () => {
-    names = await entries(retiredPath(root));
   });
-  for (const entry of names) {
+  const workloads = new Map(read.flatMap((one) => (one === undefined ? [] : [[workloadKey(one.workload), one] as const])));
+  const retired: RetiredWorkload[] = [];
+  const names = await unlessUnreadable(retiredPath(root), unreadable, () => entries(retiredPath(root)));
+  for (const entry of names ?? []) {
     const [, name, ms] = /^(.+)\.([0-9]{1,15})$/.exec(entry) ?? [];
     if (name === undefined) continue;
     const directory = join(retiredPath(root), entry);
@@ -111,13 +108,28 @@ export async function readStore(
 }
 
 /** What the disk answers for one directory (EIO, EUCLEAN, EACCES) is of that directory only. */
-async function unlessUnreadable(directory: string, unreadable: Map<string, string>, read: () => Promise<void>): Promise<void> {
+async function unlessUnreadable<T>(directory: string, unreadable: Map<string, string>, read: () => Promise<T>): Promise<T | undefined> {
   try {
-    await read();
+    return await read();
   } catch (error) {
     if (errnoOf(error) === undefined || isErrno(error, ...NOT_OF_THE_DISK)) throw error;
     unreadable.set(directory, error instanceof Error ? error.message : String(error));
+    return undefined;
   }
+}
+
+/** Results in the order of the items. Two at a time: a disk that hangs must leave threads of libuv's pool to others. */
+async function inPairs<T, R>(items: readonly T[], task: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  let next = 0;
+  const work = async (): Promise<void> => {
+    for (let index = next++; index < items.length; index = next++) {
+      const item = items[index];
+      if (item !== undefined) results[index] = await task(item);
+    }
+  };
+  await Promise.all([work(), work()]);
+  return results;
 }
 
 /**

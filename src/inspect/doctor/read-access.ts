@@ -2,7 +2,8 @@
  * What an identity may do, asked of the API server itself (SelfSubjectReview, SelfSubjectAccessReview): nothing is tried out, and nothing is stored by these
  * questions. And what time the API server has.
  */
-import { Agent, request } from 'node:https';
+
+import { https } from '../../platform/builtin.ts';
 import type { Answer } from '../../sources/api/answer.ts';
 import { type ApiClient, createApiClient } from '../../sources/api/client.ts';
 import { createCredentials } from '../../sources/api/credentials.ts';
@@ -104,6 +105,7 @@ export async function readClockAhead(config: Kubeconfig, timeoutMs: number, now:
   try {
     const { context } = await credentials.current();
     const date = await new Promise<string | undefined>((resolve, reject) => {
+      const { Agent, request } = https();
       const asking = request(
         new URL('/version', config.server),
         {

@@ -4,7 +4,8 @@
  */
 import { setMaxListeners } from 'node:events';
 import type { ClientRequest, IncomingMessage } from 'node:http';
-import { Agent, request as httpsRequest } from 'node:https';
+import type { Agent } from 'node:https';
+import { https } from '../../platform/builtin.ts';
 import { type Answer, classify, classifyError, type Unreachable, unreachable } from './answer.ts';
 import { type Credentials, createCredentials, type Identity } from './credentials.ts';
 import type { Kubeconfig } from './kubeconfig.ts';
@@ -93,6 +94,7 @@ export function createApiClient(
   }
 
   function newAgent(identity: Identity, keepAlive: boolean): Agent {
+    const { Agent } = https();
     return new Agent({
       keepAlive,
       keepAliveMsecs: KEEP_ALIVE_MS,
@@ -126,7 +128,7 @@ export function createApiClient(
     const onAbort = () => end(unreachable('aborted', `${server}: stopped`));
     const deadline = (ms: number) => setTimeout(() => end(unreachable('timeout', `${server}: no answer within ${ms} ms`)), ms);
     const agent = options.fresh === true ? newAgent(identity, false) : agentFor(identity);
-    const request = httpsRequest(`${server}${path}${queryString(options.query)}`, {
+    const request = https().request(`${server}${path}${queryString(options.query)}`, {
       agent,
       method: options.send?.method ?? 'GET',
       headers: {
