@@ -135,14 +135,14 @@ export function reissue(given: Case, isSelf: boolean): Verdict | undefined {
   const due = copy.missingSince + NO_SANDBOX;
   if (now < due) return undefined;
   const tried = 1 + (memory.reissues?.count ?? 0);
-  const next = tried < MANIFESTS ? due : (memory.reissues?.at ?? due) + REISSUE_AGAIN;
+  const next = Math.max(tried < MANIFESTS ? due : (memory.reissues?.at ?? due) + REISSUE_AGAIN, mayActivateAt(memory, now));
   if (now < next)
     return { reason: 'CopyRefused', message: `the kubelet runs none of the last ${tried} manifests of the copy${why}`, wakeAt: next };
   return {
     reason: 'Reissuing',
     message: `the kubelet has made no sandbox for ${active.file} in ${seconds(now - copy.missingSince)}${why}: it gets a manifest of another name`,
     actions: [activateAction(given, active.generation), ...(isSelf ? deactivateAll(workload) : makeRoom(workload))],
-    memory: { ...memory, reissues: { count: Math.min(tried, MANIFESTS), at: now } },
+    memory: postponed({ ...memory, reissues: { count: Math.min(tried, MANIFESTS), at: now } }, now),
     flux: true,
   };
 }

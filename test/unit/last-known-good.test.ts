@@ -275,6 +275,16 @@ describe('an active copy', () => {
     expect(s.reason).toBe('Reissuing');
   });
 
+  it('that is refused after other activations gets no fourth manifest in 10 min', () => {
+    const s = story();
+    for (const activation of [1, 2, 3]) s.at(100, { ...missing, active: active(2, activation) }, { api: DOWN });
+    s.at(20_000, { ...missing, active: active(2, 3) }, { api: DOWN });
+    expect(s.reason).toBe('CopyRefused');
+    expect(s.done).toEqual([]);
+    s.at(580_000, { ...missing, active: active(2, 3) }, { api: DOWN });
+    expect(s.done).toEqual(['activate 2', 'makeRoom']);
+  });
+
   it('asks why while it has no container', () => {
     const s = story();
     s.at(0, missing, { api: DOWN });
