@@ -102,6 +102,7 @@ function commandsOf(text: string): string[][] {
   const words =
     text
       .replaceAll(/<\((.*?)\)/g, ' ; $1')
+      .replaceAll(/ > \S+/g, '')
       .replaceAll(/"\$\((.*)\)"/g, 'X')
       .match(/'[^']*'|"[^"]*"|[^\s|;&]+|\|+|&&|;/g) ?? [];
   const commands: string[][] = [[]];
