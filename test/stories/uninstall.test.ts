@@ -1,5 +1,5 @@
 import { readdir } from 'node:fs/promises';
-import { join, join } from 'node:path';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { install } from '../../src/embedded/demo/story.ts';
 import { createNode, type EmbeddedNode } from '../../src/embedded/node/node.ts';
