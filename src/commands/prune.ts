@@ -1,7 +1,7 @@
 /** `checkpointer prune`: deletes what retention does not keep, now and by hand. What is proven, the newest, and what is active is never deleted. */
 import { Command, Option } from 'commander';
 import { WORKLOAD } from '../checkpoint/annotations.ts';
-import type { GenerationNumber } from '../checkpoint/model.ts';
+import type { GenerationNumber, WorkloadObservation } from '../checkpoint/model.ts';
 import { type Workload, workloadKey } from '../checkpoint/workload.ts';
 import type { DiskSnapshot } from '../sources/disk.ts';
 import type { RuntimeSnapshot } from '../sources/snapshots.ts';
@@ -39,7 +39,7 @@ export function pruneCommand(): Command {
       `
 The daemon deletes superfluous generations by itself; this does it while no daemon runs, or at once. Never deleted: the proven generation of a
 workload, the one proven before it, the newest, and those that are active or run. While the runtime does not answer, or a pointer is damaged,
-eight more are kept. A retired API server stays while no other is in the store: it is what would bring the node back.
+eight more are kept. Where an API server was retired and no other is in use, everything that is retired stays: it would bring the node back.
 
 Exit codes: 0 done, or nothing to do; 1 it failed, or was not wanted; 2 bad input.
 
@@ -141,19 +141,16 @@ async function doomed(disk: DiskSnapshot, runtime: RuntimeSnapshot, options: Pru
   const generations = [...workloads.values()]
     .flatMap((workload) => superfluous(workload, runtime.state === 'ok'))
     .flatMap(({ workload, generations }) => generations.map((generation): Doomed => ({ kind: 'generation', workload, generation })));
-  const served = [...workloads.values()].some(({ stored }) =>
-    [...(stored?.generations.values() ?? [])].some(({ traits }) => traits.servesApi),
-  );
+  const serves = ({ stored }: WorkloadObservation) => [...(stored?.generations.values() ?? [])].some(({ traits }) => traits.servesApi);
+  // With nothing in the place of a retired API server it would come back, and all that was retired with it (recovery/retired.ts).
+  const needed = retired.some(({ servesApi }) => servesApi) && ![...workloads.values()].some(serves);
   // Its manifest is taken away before a workload is retired; a kubelet that has not synced yet runs it all the same.
   const used = new Set<string | undefined>([
     ...disk.manifests.map(({ workload }) => workload),
     ...(runtime.state === 'ok' ? runtime.sandboxes.map(({ annotations }) => annotations[WORKLOAD]) : []),
   ]);
   const old = retired
-    .filter(
-      ({ workload, age, servesApi }) =>
-        options.retired === true && age >= options.retain && (served || !servesApi) && !used.has(workloadKey(workload)),
-    )
+    .filter(({ workload, age }) => options.retired === true && age >= options.retain && !needed && !used.has(workloadKey(workload)))
     .map(({ workload, entry }): Doomed => ({ kind: 'retired', workload, entry }));
   const quarantined = options.quarantine === true ? await quarantinedEntries(options.checkpointDir) : [];
   return [...generations, ...old, ...quarantined.map((entry): Doomed => ({ kind: 'quarantined', entry }))];
