@@ -19,15 +19,19 @@ export interface PivotFlags {
 const ADMIN_KUBECONFIGS = ['/etc/kubernetes/admin.conf', '/etc/kubernetes/super-admin.conf'];
 
 export function pivotFlags(command: Command): Command {
-  return command
-    .addOption(flag('--kubeconfig <file>', `a cluster administrator's (default ${ADMIN_KUBECONFIGS.join(', else ')})`))
-    .addOption(flag('--node-name <name>', 'name of this node in the API (default the name of the host)').env('NODE_NAME'))
-    .addOption(durationFlag('--healthy-for <duration>', 'how long a step has to stay healthy before the next one', '10s'))
-    .addOption(durationFlag('--step-timeout <duration>', 'how long a step may take before it is taken back', '5m'))
-    .addOption(new Option('--yes', 'do not ask'))
-    .hook('preAction', (action) => {
-      if (action.getOptionValue('nodeName') === undefined) action.setOptionValueWithSource('nodeName', hostname().toLowerCase(), 'default');
-    });
+  return (
+    command
+      // Without an environment variable: the daemon's names the node's identity.
+      .addOption(new Option('--kubeconfig <file>', `a cluster administrator's (default ${ADMIN_KUBECONFIGS.join(', else ')})`))
+      .addOption(flag('--node-name <name>', 'name of this node in the API (default the name of the host)').env('NODE_NAME'))
+      .addOption(durationFlag('--healthy-for <duration>', 'how long a step has to stay healthy before the next one', '10s'))
+      .addOption(durationFlag('--step-timeout <duration>', 'how long a step may take before it is taken back', '5m'))
+      .addOption(new Option('--yes', 'do not ask'))
+      .hook('preAction', (action) => {
+        if (action.getOptionValue('nodeName') === undefined)
+          action.setOptionValueWithSource('nodeName', hostname().toLowerCase(), 'default');
+      })
+  );
 }
 
 export async function adminKubeconfig(given: string | undefined): Promise<string> {
