@@ -56,8 +56,8 @@ function nameOf(item: unknown): string | undefined {
 
 function difference(where: string, before: unknown, after: unknown): Difference {
   const change = before === undefined ? 'added' : after === undefined ? 'removed' : 'changed';
-  // A variable's value may be a Secret's, where the policy is to write them into the copy.
-  if (/\.env\[/.test(where)) return { where, change };
+  // A variable's value may be a Secret's, where the policy is to write them into the copy; also where a container has variables on one side only.
+  if (/\.env(\[|\.|$)/.test(where)) return { where, change };
   return { where, change, ...(before !== undefined && { before: shown(before) }), ...(after !== undefined && { after: shown(after) }) };
 }
 
