@@ -31,7 +31,7 @@ Exit codes: 0 nothing is wrong (there may be warnings, and what cannot be seen f
 
 Examples:
   checkpointer doctor
-  kubectl -n kube-system exec ds/pod-checkpointer -- checkpointer doctor -o json`,
+  kubectl -n kube-system exec ds/pod-checkpointer -- /checkpointer doctor -o json`,
     )
     .action(async ({ output, ...options }: DoctorOptions & { readonly output: 'table' | 'json' }) => {
       const [{ gatherForDoctor }, { checks }] = await Promise.all([
