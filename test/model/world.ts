@@ -404,7 +404,8 @@ export class World {
       this.settledBoot = action.bootId;
       return true;
     }
-    if (action.kind === 'stepDown') return true;
+    // Of the checkpointer itself, which the model does not run.
+    if (action.kind === 'stepDown' || action.kind === 'leave') return true;
     const name = NAMES.find((one) => KEYS[one] === workloadKey(action.workload));
     if (name === undefined) throw new Error(`${action.kind} for a workload that there is not: ${action.workload.name}`);
     const writes = ['save', 'repoint', 'prove', 'renew', 'markFailing', 'demote', 'quarantine', 'activate', 'retire', 'revive'].includes(
