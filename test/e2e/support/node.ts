@@ -76,10 +76,10 @@ export class RealNode {
   async powerOff(): Promise<void> {
     const power = this.#power;
     if (power.state === 'off') return;
-    const ended = [power.launcher, power.probe]
-      .filter((child) => child.exitCode === null && child.signalCode === null)
-      .map((child) => once(child, 'exit'));
-    this.#cut();
+    this.#power = { state: 'off' };
+    // The launcher reaps the first process, which ends after every other one of its namespace.
+    const ended = [power.launcher, power.probe].map(endOf);
+    for (const pid of [power.init, power.probe.pid]) killed(pid);
     await Promise.all(ended);
     if (this.changes.at(-1)?.up === true) this.changes.push({ at: Date.now(), up: false });
     await this.#removeCgroups();
@@ -154,26 +154,33 @@ export class RealNode {
     for (const pid of [init, launcher.pid, probe.pid]) killed(pid);
   }
 
-  /** A power cut leaves no cgroups; here they are the machine's. They bear the ids of sandboxes and containers, which the disk has. */
+  /** A power cut leaves no cgroups; here they are the machine's, and a kubelet takes half a minute to look into those of another boot. */
   async #removeCgroups(): Promise<void> {
     const cri = join(this.files.disk, 'containerd/io.containerd.grpc.v1.cri');
     const ids = new Set<string>();
     for (const kind of ['sandboxes', 'containers']) for (const id of await readdir(join(cri, kind)).catch(() => [])) ids.add(id);
-    if (ids.size > 0) removeCgroups('/sys/fs/cgroup', ids);
+    // One whose last process has just ended is busy for a moment.
+    await until(() => !removeCgroups('/sys/fs/cgroup', ids), 5_000);
   }
 }
 
+/** Removes those that bear the id of a sandbox or container, and says whether one of them is left. */
 function removeCgroups(directory: string, ids: ReadonlySet<string>): boolean {
-  let found = false;
-  const entries = entriesOf(directory);
-  for (const name of entries) if (removeCgroups(join(directory, name), ids)) found = true;
-  const name = directory.slice(directory.lastIndexOf('/') + 1);
-  if (!found && !ids.has(name.replace(/^.*[:-]/, '').replace(/\.scope$/, ''))) return false;
+  let left = false;
+  for (const name of entriesOf(directory)) {
+    const path = join(directory, name);
+    if (ids.has(name.replace(/^.*[:-]/, '').replace(/\.scope$/, ''))) left = !removeTree(path) || left;
+    else left = removeCgroups(path, ids) || left;
+  }
+  return left;
+}
+
+function removeTree(directory: string): boolean {
+  for (const name of entriesOf(directory)) removeTree(join(directory, name));
   try {
     rmdirSync(directory);
     return true;
   } catch {
-    // Something else uses it, or its last process is not reaped yet.
     return false;
   }
 }
@@ -197,6 +204,10 @@ function childrenOf(pid: number | undefined): number[] {
   } catch {
     return [];
   }
+}
+
+function endOf(child: ChildProcess): Promise<unknown> {
+  return child.exitCode !== null || child.signalCode !== null ? Promise.resolve() : once(child, 'exit');
 }
 
 function commandOf(pid: number): string {

@@ -2,9 +2,11 @@
  * The states that nodes start from: made once, kept in the machine's directory, and made anew when what they were made of has changed. Making one takes
  * about a minute; a node that starts from it has a copy of its own.
  */
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { V1Pod } from '@kubernetes/client-node';
 import { writeBusyboxImage } from '../../support/containerd/image.ts';
 import { findProgram } from '../../support/packages.ts';
 import { until } from '../../support/until.ts';
@@ -29,6 +31,8 @@ export async function nodeIn(state: State, machine: Machine, name: string): Prom
   await rm(directory, { recursive: true, force: true });
   await mkdir(join(machine.directory, 'nodes'), { recursive: true });
   copyTree(from, directory);
+  // What is on its way to the disk would hold up the first fsyncs of the node.
+  execFileSync('sync', ['--file-system', directory]);
   return new RealNode(directory, machine);
 }
 
@@ -96,20 +100,18 @@ async function makeSelfHosted(node: RealNode, state: Exclude<State, 'static'>, m
   }
   await node.importImages();
   await until(() => node.isReady, 120_000);
+  if (state === 'bootkube') await until(() => installBootkube(node).then(() => true), 60_000);
+  else await until(() => install(node, { overlay: overlayOf(state) }).then(() => true), 60_000);
+  const daemon = state === 'bootkube' ? 'bootkube' : 'pod-checkpointer';
+  await until(async () => (await dsPods(node, daemon)).some(isReadyPod), 120_000);
   const objects: object[] = [];
   for (const component of COMPONENTS)
     objects.push(await secretOf(component, join(disk, 'etc-kubernetes')), daemonSet(component, state.startsWith('shared')));
-  await until(() => node.kubectl(['apply', '--filename=-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects })), 60_000);
-  if (state === 'bootkube') await installBootkube(node);
-  else await install(node, { overlay: overlayOf(state) });
-  const daemon = state === 'bootkube' ? 'bootkube' : 'pod-checkpointer';
-  await until(async () => (await dsPods(node, daemon)).some(isReadyPod), 120_000);
-  // The ones that do not serve the API first: once that is gone nobody asks for their pods.
-  for (const component of ['kube-controller-manager', 'kube-scheduler', 'kube-apiserver'] as const) {
-    await until(async () => (await dsPods(node, component)).length === 1, 60_000);
-    await rm(staticManifest(node, component));
-    await until(async () => (await dsPods(node, component)).some(isReadyPod), 180_000);
-  }
+  await node.kubectl(['apply', '--filename=-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }));
+  // A pod with a container has got its Secrets; the longer it fails to get its port, the longer the kubelet waits with the next attempt.
+  const hasContainer = ({ status }: V1Pod): boolean => status?.containerStatuses?.[0]?.containerID !== undefined;
+  for (const component of COMPONENTS) await until(async () => (await dsPods(node, component)).some(hasContainer), 60_000);
+  for (const component of COMPONENTS) await rm(staticManifest(node, component));
   await settled(node, { daemon, timeoutMs: 180_000, stored: true });
 }
 
