@@ -39,7 +39,10 @@ const REFUSED: Readonly<Record<string, readonly string[]>> = {
 
 /** What the copies are warned of, where it is anything. */
 const WARNED: Readonly<Record<string, readonly string[]>> = {
+  'bootkube/kube-controller-manager': ['BoundToken spec.volumes[3].projected.sources[0].serviceAccountToken'],
   'bootkube/kube-scheduler': ['ImagePullSecrets spec.imagePullSecrets'],
+  'typhoon/kube-controller-manager': ['BoundToken spec.volumes[3].projected.sources[0].serviceAccountToken'],
+  'typhoon/kube-scheduler': ['BoundToken spec.volumes[0].projected.sources[0].serviceAccountToken'],
   'add-ons/calico-typha': ['ImagePullSecrets spec.imagePullSecrets'],
   'add-ons/etcd-local': ['LocalVolumePath spec.volumes[0].persistentVolumeClaim'],
   'features/policy-webhook': ['ImagePullSecrets spec.imagePullSecrets'],

@@ -64,6 +64,35 @@ describe('a label of SELinux', () => {
   });
 });
 
+describe('the token of a pod whose own replacement waits for it', () => {
+  const field = 'BoundToken spec.volumes[0].projected.sources[1].serviceAccountToken';
+  const running = (command: string[], mounted = true) => {
+    const downwardAPI = { items: [{ path: 'namespace', fieldRef: { fieldPath: 'metadata.namespace' } }] };
+    const sources = [{ downwardAPI }, { serviceAccountToken: { path: 'token' } }];
+    const volumeMounts = [{ name: 'v', mountPath: '/var/run/secrets/kubernetes.io/serviceaccount' }];
+    const containers = [container({ command, ...(mounted && { volumeMounts }) })];
+    const token = { token: 't', renewAt: '2026-11-21T10:00:00Z', expiresAt: '2026-11-21T11:00:00Z' };
+    const lookup: ObjectLookup = (ref) => (ref.kind === 'Token' ? { state: 'present', object: token } : lookupIn({})(ref));
+    const { warnings } = explainCopy(markedPod({ volumes: [{ name: 'v', projected: { sources } }], containers }), lookup, REFUSE);
+    return warnings.map(({ code, field: where }) => `${code} ${where}`);
+  };
+
+  it.each([
+    ['the scheduler', ['/usr/local/bin/kube-scheduler', '--leader-elect']],
+    ['the controller manager', ['/hyperkube', 'controller-manager']],
+    ['one that is started by a shell', ['sh', '-c', 'exec kube-scheduler --v=2']],
+  ])('is warned of: %s', (_, command) => {
+    expect(running(command)).toEqual([field]);
+  });
+
+  it('does not matter with a kubeconfig, where the token is not mounted, and to everyone else', () => {
+    expect(running(['kube-scheduler', '--kubeconfig=/etc/kubernetes/scheduler.conf'])).toEqual([]);
+    expect(running(['kube-scheduler', '--kubeconfig', '/etc/kubernetes/scheduler.conf'])).toEqual([]);
+    expect(running(['kube-scheduler'], false)).toEqual([]);
+    expect(running(['kube-proxy'])).toEqual([]);
+  });
+});
+
 describe('a local volume', () => {
   it('is warned of: only the node knows whether its path is a directory', () => {
     const object: BoundClaim = {

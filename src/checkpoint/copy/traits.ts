@@ -43,15 +43,28 @@ function words(container: V1Container): string[] {
 }
 
 function isApiServer(container: V1Container): boolean {
+  return runs(container, 'apiserver');
+}
+
+export type Part = 'apiserver' | 'controller-manager' | 'scheduler';
+
+/** Whether a container is this part of the control plane. */
+export function runs(container: V1Container, part: Part): boolean {
   const programs = words(container)
     .filter((word) => !word.startsWith('-'))
     .map(baseName);
-  if (programs.includes('kube-apiserver')) return true;
+  if (programs.includes(`kube-${part}`)) return true;
   // Hyperkube is all of Kubernetes in one program; the word after its name chooses the part.
-  if (programs.some((program, i) => program === 'hyperkube' && programs[i + 1] === 'apiserver')) return true;
+  if (programs.some((program, i) => program === 'hyperkube' && programs[i + 1] === part)) return true;
   // Images are `registry:port/path/kube-apiserver:tag@digest`; kubeadm's older ones carry the architecture.
   const repository = baseName((container.image ?? '').split('@')[0] ?? '').split(':')[0] ?? '';
-  return /^kube-apiserver(-(amd64|arm|arm64|ppc64le|s390x))?$/.test(repository);
+  return new RegExp(`^kube-${part}(-(amd64|arm|arm64|ppc64le|s390x))?$`).test(repository);
+}
+
+/** The value of a flag of its command line, the last one counting; empty for one that stands alone. */
+export function flagOf(container: V1Container, name: string): string | undefined {
+  const last = words(container).findLast((word) => new RegExp(`^--?${name}(=|$)`).test(word));
+  return last?.includes('=') === true ? last.slice(last.indexOf('=') + 1) : last && '';
 }
 
 function baseName(path: string): string {
@@ -59,6 +72,6 @@ function baseName(path: string): string {
 }
 
 function permitsPortSharing(container: V1Container): boolean {
-  const last = words(container).findLast((word) => /^--?permit-port-sharing(=|$)/.test(word));
-  return last !== undefined && (!last.includes('=') || ['1', 't', 'T', 'true', 'TRUE', 'True'].includes(last.slice(last.indexOf('=') + 1)));
+  const value = flagOf(container, 'permit-port-sharing');
+  return value !== undefined && ['', '1', 't', 'T', 'true', 'TRUE', 'True'].includes(value);
 }

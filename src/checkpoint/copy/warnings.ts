@@ -5,6 +5,7 @@
 import type { V1Container, V1Pod } from '@kubernetes/client-node';
 import type { Warning } from '../copy-types.ts';
 import type { Rendering } from './rendering.ts';
+import { flagOf, runs } from './traits.ts';
 
 /** On a copy: a JSON list of `<code> <field>`. */
 export const WARNINGS = 'pod-checkpointer.io/warnings';
@@ -25,6 +26,9 @@ const SENTENCES = {
   Hostname:
     "A static pod has a name of its own, and the parent's is not a DNS label that could be its hostname: the copy's containers see another one. " +
     'Set spec.hostname, or give the pod a name without dots.',
+  BoundToken:
+    'Its only way to the API server is a token that ends with the pod. When its owner replaces the pod, and nobody else is there to do its work, ' +
+    'the copy that bridges the gap is not let in (401), and the new pod never comes. Give it a kubeconfig with a client certificate (--kubeconfig), in a Secret or on the host.',
 } as const;
 
 export type WarningCode = keyof typeof SENTENCES;
@@ -68,8 +72,23 @@ export function warnOfLosses(r: Rendering, filled: ReadonlySet<string>): void {
   if (spec?.runtimeClassName) warn(r, 'RuntimeClass', 'spec.runtimeClassName');
   for (const list of ['initContainers', 'containers'] as const)
     spec?.[list]?.forEach((container, i) => {
+      warnOfToken(r, container);
       if (container.volumeMounts?.some((mount) => filled.has(mount.name))) warnOfLabel(r, container, `spec.${list}[${i}]`);
     });
+}
+
+/**
+ * The API server takes a token for as long as the pod is there that it is bound to. That is enough for every pod but the two that its own replacement waits
+ * for: nobody binds the scheduler's new pod, and nobody makes the controller manager's.
+ */
+function warnOfToken(r: Rendering, container: V1Container): void {
+  const needed = runs(container, 'scheduler') || runs(container, 'controller-manager');
+  if (!needed || flagOf(container, 'kubeconfig') !== undefined) return;
+  r.parent.spec?.volumes?.forEach(({ name, projected }, i) => {
+    const token = projected?.sources?.findIndex((source) => source.serviceAccountToken) ?? -1;
+    if (token >= 0 && container.volumeMounts?.some((mount) => mount.name === name))
+      warn(r, 'BoundToken', `spec.volumes[${i}].projected.sources[${token}].serviceAccountToken`);
+  });
 }
 
 /** The kubelet asks the runtime to label what it made itself. A privileged container, or one of type spc_t, is not confined. */
