@@ -152,6 +152,17 @@ describe('a node whose control plane runs', () => {
     expect(outage.longest).toBeLessThan(8_000);
   }, 120_000);
 
+  it('comes back from a reboot', async () => {
+    const { node, log } = cluster();
+    await node.stopKubelet();
+    await node.stopRuntime();
+    const { powerOnToReady, powerOnToStable, outages } = await cutPower(node, log);
+    const longest = Math.max(0, ...outages);
+    table.row('a reboot', { outages, longest, sum: longest, took: powerOnToStable }, `power on → ready ${powerOnToReady} ms`);
+    expect(powerOnToReady).toBeLessThan(15_000);
+    expect(longest).toBeLessThan(8_000);
+  }, 120_000);
+
   it('comes back from five power cuts in a row, one in the middle of a yield', async () => {
     const { node, log } = cluster();
     for (let cut = 1; cut <= 4; cut++) {
