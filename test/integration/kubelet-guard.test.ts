@@ -82,6 +82,14 @@ describe('kubelet-guard', () => {
     expect(await starts()).toBe(0);
   });
 
+  test('does not start one while it cannot tell whether the lock is held: a second kubelet would throw out the first', async () => {
+    path = join(dir, 'missing/kubelet.lock');
+    startGuard(...starting());
+    await until(() => log.includes('unknown: '), 10_000);
+    await new Promise((resolve) => setTimeout(resolve, FREE_FOR * 1.5));
+    expect(await starts()).toBe(0);
+  });
+
   test('takes a command that is the kubelet itself, and leaves it running when it ends', async () => {
     const child = startGuard(KUBELET, path);
     const kubelet = await until(holderPid, 10_000);
@@ -96,7 +104,9 @@ describe('kubelet-guard', () => {
     startGuard('sh', '-c', `echo started >> ${join(dir, 'starts')}; exit 3`);
     await until(() => log.includes('sh ended with 3'), 10_000);
     await until(async () => (await starts()) === 2, 10_000);
-    expect(log.match(/"freeForMs":(\d+),"msg":"no kubelet/g)?.length).toBe(2);
+    const waited = [...log.matchAll(/"freeForMs":(\d+),"msg":"no kubelet/g)].map(([, ms]) => Number(ms));
+    expect(waited).toHaveLength(2);
+    expect(waited[1]).toBeGreaterThanOrEqual(2 * FREE_FOR);
   });
 
   test('a command that cannot be run is an error in the log, not the end of the guard', async () => {

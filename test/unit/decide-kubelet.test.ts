@@ -56,6 +56,11 @@ describe('a copy whose parent is ready to take over', () => {
     expect(seeing([{ state: 'unknown', detail: 'hostPID' }, NOW]).kinds).toEqual(['makeRoom']);
   });
 
+  it('stays when the lock has another holder than before a time in which that could not be told', () => {
+    const unknown: KubeletState = { state: 'unknown', detail: 'EIO' };
+    expect(seeing([held(10), NOW], [unknown, NOW + 1_000], [held(11), NOW + 2_000])).toMatchObject({ kinds: [], reason: 'KubeletAway' });
+  });
+
   it('stays while no kubelet holds the lock', () => {
     expect(seeing([held(10), NOW], [free, NOW + 60_000])).toMatchObject({ kinds: [], reason: 'KubeletAway' });
   });
