@@ -13,7 +13,7 @@ import { type Health, healthAfter, type View } from './health.ts';
 import { type Journal, readApplied, readBase, readOriginal, writeApplied, writeBase, writeJournal } from './journal.ts';
 import { fromSecrets, type Wanted } from './secrets.ts';
 import { sharedStaticPod, toStaticPod } from './static-pod.ts';
-import { after, during, type Move, nextMove, reversed, type Target } from './steps.ts';
+import { arrivedBy, type Move, nextMove, reversed, type Target, underWay } from './steps.ts';
 
 const MANIFEST_LIMIT = 1024 * 1024;
 
@@ -75,13 +75,13 @@ export async function moveTo(target: Target, begun: Journal, pivot: Pivot): Prom
 async function carryOut(move: Move, journal: Journal, pivot: Pivot, stop: AbortSignal | undefined, takenBack: boolean): Promise<Journal> {
   const started = performance.now();
   const { progress, checkpointDir, timing } = pivot;
-  const moving: Journal = { ...journal, place: during(move) };
+  const moving: Journal = { ...journal, place: underWay(move) };
   await writeJournal(checkpointDir, moving);
   progress.moving(move, takenBack);
   const deadline = started + timing.stepTimeout;
   await untilAnswered(() => perform(move, moving, pivot), deadline, timing.poll, stop);
   await untilHealthy(move, moving, pivot, deadline, stop);
-  const done: Journal = { ...journal, place: after(move) };
+  const done: Journal = { ...journal, place: arrivedBy(move) };
   await writeJournal(checkpointDir, done);
   progress.done(move, performance.now() - started);
   return done;

@@ -46,9 +46,12 @@ export function nextMove(place: Place, target: Target, steps: readonly Step[] = 
 }
 
 /** While a move is under way. */
-export const during = ({ index }: Move): Place => ({ state: 'between', step: index });
+export const underWay = ({ index }: Move): Place => ({ state: 'between', step: index });
 /** When its health was seen. */
-export const after = ({ index, direction }: Move): Place => ({ state: 'healthy', done: direction === 'there' ? index + 1 : index });
+export const arrivedBy = ({ index, direction }: Move): Extract<Place, { state: 'healthy' }> => ({
+  state: 'healthy',
+  done: direction === 'there' ? index + 1 : index,
+});
 /** A move that failed, or that somebody stopped, is taken back: to where the node was healthy before. */
 export const reversed = (move: Move): Move => ({ ...move, direction: move.direction === 'there' ? 'back' : 'there' });
 
