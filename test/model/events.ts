@@ -11,6 +11,7 @@ const FAULTS: readonly (keyof Faults)[] = [
   'refusing',
   'kubeletStopped',
   'ownersDenied',
+  'others',
 ];
 
 const name = fc.constantFrom(...NAMES);

@@ -60,6 +60,20 @@ export function violationOf(events: readonly Event[], options: Options = {}): st
   return undefined;
 }
 
+/** The same sequence: what was activated, and when the API server was away on this node's word. */
+export function activationsOf(
+  events: readonly Event[],
+  options: Options = {},
+): { readonly violation: string | undefined; readonly activated: readonly string[]; readonly awayFor: Millis } {
+  const runner = new Runner(options);
+  let violation: string | undefined;
+  for (const { happening, pause } of [{ happening: { kind: 'restartDaemon' } as const, pause: 60_000 }, ...events]) {
+    runner.happen(happening);
+    violation ??= runner.pass(pause);
+  }
+  return { violation, ...runner.outcome() };
+}
+
 class Runner {
   readonly #world: World;
   readonly #decide: Decide;
@@ -67,6 +81,7 @@ class Runner {
   #memory: Memory = EMPTY_MEMORY;
   #questions = NO_QUESTIONS;
   #said = '';
+  #away: Millis = 0;
   #quietSince: Millis;
   readonly #since = new Map<string, Millis>();
   /** Workloads that had a proven generation and were wanted ever since. */
@@ -130,7 +145,9 @@ class Runner {
     const end = world.now + ms;
     let flux = true;
     while (world.now < end) {
-      world.step(Math.min(flux ? TICK.flux : TICK.quiet, end - world.now));
+      const tick = Math.min(flux ? TICK.flux : TICK.quiet, end - world.now);
+      world.step(tick);
+      if (!world.apiUp()) this.#away += tick;
       const seen = observationOf(world, this.#questions);
       const decision = this.#decide(this.#memory, seen, POLICY_OF_MODEL);
       this.#memory = decision.memory;
@@ -142,6 +159,10 @@ class Runner {
       if (violation !== undefined) return `at ${world.now}: ${violation}`;
     }
     return undefined;
+  }
+
+  outcome(): { readonly activated: readonly string[]; readonly awayFor: Millis } {
+    return { activated: this.#world.activated.map(({ name }) => name), awayFor: this.#away };
   }
 
   #tell(decision: Decision): void {

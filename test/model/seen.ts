@@ -86,6 +86,7 @@ function ownerState(world: World, name: Name, api: ApiState, asked: boolean): Ow
   const ready = world.pods
     .filter((pod) => pod.name === name && pod.ready && pod.terminatingSince === undefined)
     .map(({ uid }) => ({ name: uid, uid, node: 'master-1', since: 0 }));
+  if (world.faults.others) ready.push({ name: `${name}-other`, uid: `${name}-other`, node: 'master-2', since: 0 });
   return {
     state: 'present',
     uid: `owner-${name}`,

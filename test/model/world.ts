@@ -95,6 +95,8 @@ export interface Faults {
   refusing: boolean;
   kubeletStopped: boolean;
   ownersDenied: boolean;
+  /** Not a fault: another master has its control plane, which answers this node, binds and creates. */
+  others: boolean;
 }
 
 export class World {
@@ -111,6 +113,7 @@ export class World {
     refusing: false,
     kubeletStopped: false,
     ownersDenied: false,
+    others: false,
   };
   readonly owners: Record<Name, Owner>;
   pods: ApiPod[] = [];
@@ -163,7 +166,7 @@ export class World {
   }
 
   apiUp(): boolean {
-    return !this.faults.etcdDown && this.serves('api');
+    return !this.faults.etcdDown && (this.faults.others || this.serves('api'));
   }
 
   /** What a container of the pod runs with: a parent with its spec and the Secret as it is now, a copy with what was copied. */
@@ -232,8 +235,9 @@ export class World {
     this.now += ms;
     this.#runContainers();
     if (this.apiUp()) {
-      if (this.serves('controllers')) this.#control();
-      if (this.serves('scheduler')) for (const pod of this.pods) pod.bound = true;
+      const { others } = this.faults;
+      if (others || this.serves('controllers')) this.#control();
+      if (others || this.serves('scheduler')) for (const pod of this.pods) pod.bound = true;
     }
     if (!this.faults.kubeletStopped && !this.faults.runtimeUnknown) this.#kubelet();
   }
