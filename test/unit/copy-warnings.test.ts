@@ -64,6 +64,18 @@ describe('a label of SELinux', () => {
   });
 });
 
+describe('a device', () => {
+  const limited = (limits: Record<string, string>) => markedPod({ containers: [container({ resources: { limits } })] });
+
+  it('is warned of: a copy may start without it, and the parent not beside the copy', () => {
+    expect(codesOf(limited({ cpu: '1', 'example.org/hsm': '1' }))).toEqual(['ExtendedResource spec.containers[0].resources.limits']);
+  });
+
+  it('is not what every node has', () => {
+    expect(codesOf(limited({ cpu: '1', memory: '1Gi', 'hugepages-2Mi': '4Mi', 'kubernetes.io/batch-cpu': '1' }))).toEqual([]);
+  });
+});
+
 describe('the token of a pod whose own replacement waits for it', () => {
   const field = 'BoundToken spec.volumes[0].projected.sources[1].serviceAccountToken';
   const running = (command: string[], mounted = true) => {

@@ -61,6 +61,7 @@ describe('what the copy leaves out', () => {
     ['affinity', { affinity: { nodeAffinity: {} } }],
     ['topologySpreadConstraints', { topologySpreadConstraints: [{ maxSkew: 1, topologyKey: 'k', whenUnsatisfiable: 'DoNotSchedule' }] }],
     ['schedulingGates', { schedulingGates: [{ name: 'example.org/gate' }] }],
+    ['schedulingGroup', { schedulingGroup: { podGroupName: 'g' } }],
     ['schedulerName', { schedulerName: 'default-scheduler' }],
     ['runtimeClassName', { runtimeClassName: 'sandboxed' }],
     ['overhead', { overhead: { cpu: '100m' } }],

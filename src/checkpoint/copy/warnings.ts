@@ -26,6 +26,9 @@ const SENTENCES = {
   Hostname:
     "A static pod has a name of its own, and the parent's is not a DNS label that could be its hostname: the copy's containers see another one. " +
     'Set spec.hostname, or give the pod a name without dots.',
+  ExtendedResource:
+    'A device is given out by a plugin. Where that does not run yet the kubelet starts the copy without the device, and while the copy has the last one the kubelet ' +
+    'admits no other pod that asks for it, so the parent cannot come back. Have one more than is asked for, or do not mark the pod.',
   BoundToken:
     'Its only way to the API server is a token that ends with the pod. When its owner replaces the pod, and nobody else is there to do its work, ' +
     'the copy that bridges the gap is not let in (401), and the new pod never comes. Give it a kubeconfig with a client certificate (--kubeconfig), in a Secret or on the host.',
@@ -73,8 +76,15 @@ export function warnOfLosses(r: Rendering, filled: ReadonlySet<string>): void {
   for (const list of ['initContainers', 'containers'] as const)
     spec?.[list]?.forEach((container, i) => {
       warnOfToken(r, container);
+      if (Object.keys(container.resources?.limits ?? {}).some(isExtended))
+        warn(r, 'ExtendedResource', `spec.${list}[${i}].resources.limits`);
       if (container.volumeMounts?.some((mount) => filled.has(mount.name))) warnOfLabel(r, container, `spec.${list}[${i}]`);
     });
+}
+
+/** A resource that no kubelet has by itself (Kubernetes' IsExtendedResourceName). */
+function isExtended(resource: string): boolean {
+  return resource.includes('/') && !resource.includes('kubernetes.io/');
 }
 
 /**
