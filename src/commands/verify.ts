@@ -8,7 +8,7 @@ import { loadGenerationAt } from '../checkpoint/store/load.ts';
 import { generationPath, quarantinePath, retiredPath, workloadsPath } from '../checkpoint/store/paths.ts';
 import { checkFormat, generationNumbers, readStored, readWorkload } from '../checkpoint/store/read.ts';
 import { type Workload, workloadKey } from '../checkpoint/workload.ts';
-import { errnoOf, isErrno } from '../platform/durable.ts';
+import { errnoOf, isErrno, kindOf } from '../platform/durable.ts';
 import { InputError } from './input-error.ts';
 import { DEFAULT_CHECKPOINT_DIR, flag } from './options.ts';
 import { table } from './table.ts';
@@ -82,8 +82,10 @@ export async function verify(root: string): Promise<Verification> {
       // What the disk answers for one directory says nothing of the others.
       await unlessUnreadable(directory, problems, async () => {
         const workload = await readWorkload(directory, place === 'retired' ? name.replace(/\.[0-9]+$/, '') : name);
-        if (workload === undefined) problems.push({ path: directory, detail: 'is not a workload that the store made' });
-        else generations.push(...(await verifyWorkload(directory, place, workload, problems)));
+        if (workload !== undefined) generations.push(...(await verifyWorkload(directory, place, workload, problems)));
+        // Retired, revived or deleted since the names were read.
+        else if ((await kindOf(directory)) !== 'absent')
+          problems.push({ path: directory, detail: 'is not a workload that the store made' });
       });
     }
   }

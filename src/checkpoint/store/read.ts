@@ -183,15 +183,36 @@ interface Caches {
   readonly damage?: KnownDamage;
 }
 
+/** Looks at a workload that is changed all the time, before what was seen last counts. */
+const LOOKS = 5;
+
+/**
+ * What is stored of a workload. Another process may change it meanwhile: a generation that was deleted, and a pointer to one that came, after the names
+ * were read look like damage. So only damage that is still the same at a second look is called damage.
+ */
 export async function readStored(
   directory: string,
   workload: Workload,
   caches: Caches = { known: new Map(), seen: new Map() },
 ): Promise<StoredWorkload> {
+  let found = await readOnce(directory, workload, caches);
+  for (let look = 1; look < LOOKS && (found.damaged.size > 0 || found.damagedPointers.length > 0); look++) {
+    const before = found;
+    found = await readOnce(directory, workload, caches);
+    if (whatIsThere(before) === whatIsThere(found)) break;
+  }
+  return found;
+}
+
+const whatIsThere = ({ generations, damaged, damagedPointers, proven, previous, newest }: StoredWorkload): string =>
+  JSON.stringify([[...generations.keys()], [...damaged], damagedPointers, proven, previous, newest]);
+
+async function readOnce(directory: string, workload: Workload, caches: Caches): Promise<StoredWorkload> {
   const generations = new Map<GenerationNumber, StoredGeneration>();
   const damaged = new Map<GenerationNumber, string>();
   const sums = new Map<GenerationNumber, string>();
-  for (const number of await generationNumbers(directory)) {
+  const numbers = await generationNumbers(directory);
+  for (const number of numbers) {
     try {
       const known = caches.damage?.get(generationPath(directory, number));
       if (known !== undefined) throw new DamagedError(known);
@@ -233,7 +254,7 @@ export async function readStored(
     proven: proven ?? previous,
     previous,
     failing: await readFailing(directory),
-    activations: await readActivations(directory),
+    activations: await readActivations(directory, numbers.length > 0),
   };
 }
 
@@ -317,12 +338,12 @@ export async function readNewest(workloadDir: string): Promise<NewestPointer | '
 
 /**
  * A counter that cannot be read, or was removed, goes on above any count there was: an activation that has been used must not be used again, its pod may
- * still be there. The first save writes it before its generation, so there is no generation without one.
+ * still be there. The first save writes it before its generation, so where there were generations before it is asked for, it is there.
  */
-async function readActivations(workloadDir: string): Promise<number> {
+async function readActivations(workloadDir: string, anyGeneration: boolean): Promise<number> {
   const path = activationsPath(workloadDir);
   const bytes = await tolerant(path, 1024);
-  if (bytes === 'absent' && (await generationNumbers(workloadDir)).length === 0) return 0;
+  if (bytes === 'absent' && (!anyGeneration || (await generationNumbers(workloadDir)).length === 0)) return 0;
   const count = bytes instanceof Buffer ? decodeCounter(bytes.toString()) : undefined;
   if (count !== undefined) return count;
   // Where the file is gone, its directory changed when it went.
