@@ -121,6 +121,9 @@ async function executableOf({ executable }: InstallOptions): Promise<string> {
   return executable;
 }
 
+/** ProtectHome=yes and PrivateTmp=yes. */
+const HIDDEN = /^\/(home|root|run\/user|tmp|var\/tmp)\//;
+
 /** What goes into units goes through systemd's own quoting rules; only what needs none is taken. */
 function checkedPlaces(options: InstallOptions): HostPlaces {
   const { installPath, kubeletUnit, nodeName, containerRuntimeEndpoint, kubeletLockFile } = options;
@@ -135,6 +138,12 @@ function checkedPlaces(options: InstallOptions): HostPlaces {
   for (const [name, path] of Object.entries(paths))
     if (!/^(\/[A-Za-z0-9._@+-]+)+$/.test(path) || /\/\.\.?(\/|$)/.test(path))
       throw new InputError(`${name} ${path}: expected an absolute path of letters, digits and ._@+- for a unit`);
+  for (const [name, path] of Object.entries(paths)) {
+    // systemd itself reads a credential.
+    if (name === '--kubeconfig' && options.loadCredential === true) continue;
+    if (HIDDEN.test(path))
+      throw new InputError(`${name} ${path}: the units do not see /home, /root, /run/user and the /tmp of others; expected another place`);
+  }
   if (!/^unix:\/\/(\/[A-Za-z0-9._@+-]+)+$/.test(containerRuntimeEndpoint))
     throw new InputError(`--container-runtime-endpoint ${containerRuntimeEndpoint}: expected unix:// and an absolute path`);
   if (!/^[A-Za-z0-9@_.-]+\.service$/.test(kubeletUnit)) throw new InputError(`--kubelet-unit ${kubeletUnit}: expected a service`);

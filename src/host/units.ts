@@ -48,6 +48,9 @@ export interface HostUnit {
 /** The workload that manifests/base makes. */
 const SELF = 'kube-system/DaemonSet/pod-checkpointer';
 
+/** Of all units: settings of the operator's, as environment variables. What a unit gives as a flag goes before them. */
+const ENVIRONMENT = 'EnvironmentFile=-/etc/default/pod-checkpointer';
+
 /** The first line of every unit of ours: a file without it was written by somebody else. */
 export const UNIT_MARK = '# Written by checkpointer install-host; checkpointer uninstall-host removes it.';
 
@@ -73,6 +76,7 @@ function bootUnit(places: HostPlaces): HostUnit {
       // Once a boot: a kubelet that is started again is no reason to look again, the daemon does that.
       'RemainAfterExit=yes',
       `ExecStart=${executable} recover --boot ${flags(storeFlags(places), kubeconfigFlag(places))}`,
+      ENVIRONMENT,
       'TimeoutStartSec=30s',
       ...credential(places),
       ...hardening({
@@ -109,7 +113,7 @@ function daemonUnit(places: HostPlaces): HostUnit {
     Service: [
       'Type=exec',
       `ExecStart=${executable} run ${flags(storeFlags(places), kubeconfigFlag(places), more)}`,
-      'EnvironmentFile=-/etc/default/pod-checkpointer',
+      ENVIRONMENT,
       'Restart=always',
       'RestartSec=2s',
       'TimeoutStopSec=10s',
@@ -135,6 +139,7 @@ function guardUnit({ executable, kubeletLockFile, kubeletUnit }: HostPlaces): Ho
     Service: [
       'Type=exec',
       `ExecStart=${executable} kubelet-guard --kubelet-lock-file=${kubeletLockFile ?? '/run/lock/kubelet.lock'} -- systemctl start ${kubeletUnit}`,
+      ENVIRONMENT,
       'Restart=always',
       'RestartSec=2s',
       ...hardening({ capabilities: [], families: ['AF_UNIX'], writable: [] }),

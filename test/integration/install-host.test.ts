@@ -36,6 +36,11 @@ describe('install-host', () => {
     expect((await stat(join(root, 'etc/systemd/system/pod-checkpointer.service'))).mode & 0o777).toBe(0o644);
   });
 
+  test('takes a kubeconfig from anywhere where systemd hands it over', async () => {
+    const { code, err } = await install('--kubeconfig=/root/.kube/config', '--load-credential');
+    expect(code, err).toBe(0);
+  });
+
   test('changes nothing the second time, and only what differs the third', async () => {
     await install();
     expect((await install()).out).toBe('nothing to change\n');

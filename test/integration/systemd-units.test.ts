@@ -22,6 +22,11 @@ test.each(hostUnits(DEFAULT_PLACES, true))('manifests/systemd/$name is what inst
   expect(readFileSync(join(import.meta.dirname, '../../manifests/systemd', name), 'utf8')).toBe(text);
 });
 
+test('every unit takes settings of the operator from the same file', () => {
+  for (const { name, text } of hostUnits(DEFAULT_PLACES, true))
+    expect(text, name).toContain('\nEnvironmentFile=-/etc/default/pod-checkpointer\n');
+});
+
 test('with --load-credential the kubeconfig comes from systemd', () => {
   for (const { name, text } of hostUnits({ ...DEFAULT_PLACES, loadCredential: true }, false)) {
     expect(text, name).toContain('LoadCredential=kubeconfig:/etc/kubernetes/kubelet.conf');
