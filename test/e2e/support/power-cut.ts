@@ -1,0 +1,41 @@
+/** A power cut of a node at rest, or the power on after one, measured from outside until it is at rest again. Seconds after power on. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../../support/until.ts';
+import type { RealNode } from './node.ts';
+import { seenBetween } from './outages.ts';
+import { settled } from './settled.ts';
+import type { State } from './states.ts';
+
+/** After the node has come to rest: as long as something could still happen that belongs to the boot. */
+const QUIET_MS = 3_000;
+
+export interface Recovery {
+  readonly firstReady: number;
+  /** Without an answer after the first one, one after the other, and their sum. */
+  readonly outages: readonly number[];
+  readonly outage: number;
+  /** From here on every answer was good. */
+  readonly stable: number;
+  /** From here on no copy was active. */
+  readonly handedBack?: number;
+}
+
+export async function recoverFromPowerCut(node: RealNode, state: State): Promise<Recovery> {
+  const at = await node.powerCut();
+  let handedBack: number | undefined;
+  if (state === 'static') {
+    await until(() => node.isReady, 180_000);
+    await sleep(10_000);
+  } else {
+    await settled(node, { daemon: daemonOf(state), timeoutMs: 240_000, stored: state !== 'bootkube' });
+    handedBack = Math.round((Date.now() - at) / 10) / 100;
+    await sleep(QUIET_MS);
+  }
+  const { firstReady, outages, outage, stable } = seenBetween(node.changes, at, Date.now());
+  if (firstReady === undefined || stable === undefined) throw new Error('the API server does not answer any more');
+  return { firstReady, outages, outage, stable, ...(handedBack !== undefined && { handedBack }) };
+}
+
+export function daemonOf(state: State): string {
+  return state === 'bootkube' ? 'bootkube' : 'pod-checkpointer';
+}
