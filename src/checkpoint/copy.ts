@@ -72,12 +72,13 @@ export function explainCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPol
     changes: [],
     ofOnePod: { files: new Set(), directories: new Set(), variables: new Set(), spec: new Set(), tokens: [] },
   };
-  return { outcome: render(r, workload), changes: r.changes, warnings: r.warnings };
+  return { outcome: render(r, parent, workload), changes: r.changes, warnings: r.warnings };
 }
 
-function render(r: Rendering, workload: Workload): CopyOutcome {
+function render(r: Rendering, given: V1Pod, workload: Workload): CopyOutcome {
   const { parent } = r;
   refuseWhole(r);
+  explainVolumeName(r, given);
   const containers = [...(parent.spec?.initContainers ?? []), ...(parent.spec?.containers ?? [])];
   const { volumes, readOnly, files, directories } = renderVolumes(r, containers);
   const metadata = metadataOf(r, workload);
@@ -108,6 +109,14 @@ function render(r: Rendering, workload: Workload): CopyOutcome {
   const instance = instanceOf(pod, files, r.ofOnePod);
   const digest = digestOf(pod, files, directories, traits, r.ofOnePod);
   return { kind: 'copy', copy: { digest, ...(instance && { instance }), pod: own, files, directories, traits } };
+}
+
+/** That the pod's own token has another volume name than in the pod as it was given. */
+function explainVolumeName(r: Rendering, given: V1Pod): void {
+  given.spec?.volumes?.forEach(({ name }, i) => {
+    if (r.parent.spec?.volumes?.[i]?.name !== name)
+      change(r, `spec.volumes[${i}].name`, 'the same in every copy: the API server made it up for this pod');
+  });
 }
 
 /** Our annotations name the workload, not the pod: a new pod of an unchanged workload has the same copy. */
@@ -141,6 +150,9 @@ function renderContainers(r: Rendering, containers: readonly V1Container[], list
     const container: V1Container = { ...withNumberedPorts(parent), imagePullPolicy: 'IfNotPresent' };
     if (parent.imagePullPolicy !== 'IfNotPresent')
       change(r, `${field}.imagePullPolicy`, 'IfNotPresent: the registry may not be reachable when the node stands alone');
+    for (const kind of ['livenessProbe', 'readinessProbe', 'startupProbe', 'lifecycle'] as const)
+      if (JSON.stringify(container[kind]) !== JSON.stringify(parent[kind]))
+        change(r, `${field}.${kind}`, 'the name of a port is its number');
     // Two pods that declare one host port: the kubelet fails the later one, the parent, at admission.
     if (hostNetwork) {
       if (parent.ports !== undefined)

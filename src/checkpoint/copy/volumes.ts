@@ -76,7 +76,10 @@ function localVolume(r: Rendering, volume: V1Volume, field: string): V1Volume {
   // Anything else than an absolute path could later be taken for a path into the generation.
   if (volume.hostPath && !volume.hostPath.path.startsWith('/'))
     refuse(r, 'UnsafePath', `${field}.hostPath.path`, `${JSON.stringify(volume.hostPath.path)} is not an absolute path. Make it one.`);
-  return volume.image ? { ...volume, image: { ...volume.image, pullPolicy: 'IfNotPresent' } } : volume;
+  if (!volume.image) return volume;
+  if (volume.image.pullPolicy !== 'IfNotPresent')
+    change(r, `${field}.image.pullPolicy`, 'IfNotPresent: the registry may not be reachable when the node stands alone');
+  return { ...volume, image: { ...volume.image, pullPolicy: 'IfNotPresent' } };
 }
 
 const REFUSED: Readonly<Record<string, { readonly code: string; readonly why: string }>> = {
