@@ -121,9 +121,11 @@ async function begin(options: PivotOptions, session: Session): Promise<number> {
 
 /** One that was interrupted, or that failed and stands between its ends. */
 async function goOn(options: PivotOptions, session: Session, journal: Journal): Promise<number> {
-  const { travel } = await import('../pivot/session.ts');
+  const { travel, untilReady } = await import('../pivot/session.ts');
+  const { progressOn, screenOf } = await import('../pivot/progress.ts');
   const { resumed } = await import('../pivot/resume.ts');
   process.stdout.write(`A pivot of ${journal.start} goes on.\n`);
+  await untilReady(session, progressOn(screenOf(process.stdout)), options.stepTimeout);
   const { node, wanted, refusals } = await resumed(session, options.checkpointDir, journal);
   const [refusal] = refusals;
   if (refusal !== undefined)

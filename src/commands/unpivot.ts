@@ -54,18 +54,20 @@ async function unpivot(options: PivotFlags): Promise<number> {
 
 async function goBack(options: PivotFlags, session: Session, journal: Journal): Promise<number> {
   const { checkpointDir, healthyFor, stepTimeout, yes } = options;
-  const [{ resumed }, { travel, remember }, { progressOn, screenOf }] = await Promise.all([
+  const [{ resumed }, { travel, remember, untilReady }, { progressOn, screenOf }] = await Promise.all([
     import('../pivot/resume.ts'),
     import('../pivot/session.ts'),
     import('../pivot/progress.ts'),
   ]);
+  const progress = progressOn(screenOf(process.stdout));
+  await untilReady(session, progress, stepTimeout);
   const { node, wanted, originals } = await resumed(session, checkpointDir, journal);
   if (journal.credentials === 'secrets') await expectSameFiles(session, originals);
   if (yes !== true && !(await confirmed(`Bring the static pods of ${node.name} back?`))) return 1;
   await remember(checkpointDir, `the way back of the pivot of ${journal.start} begins`);
   const timing = { healthyFor, stepTimeout, poll: 500 };
   const { cluster, stop } = session;
-  await travel('static', journal, { checkpointDir, cluster, node, timing, wanted, stop, progress: progressOn(screenOf(process.stdout)) });
+  await travel('static', journal, { checkpointDir, cluster, node, timing, wanted, stop, progress });
   process.stdout.write('The control plane of this node consists of static pods again.\n');
   return 0;
 }

@@ -1,9 +1,11 @@
 /** What `pivot` and `unpivot` have in common: one of them at a time on a node, who asks the API server, what Ctrl-C does, what is written down. */
+
+import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLeaderLock } from '../lock/leader.ts';
 import { appendHistory } from '../report/history.ts';
 import { type ApiClient, createApiClient } from '../sources/api/client.ts';
 import { type Kubeconfig, loadKubeconfig } from '../sources/api/kubeconfig.ts';
-import { type Cluster, connectCluster } from './cluster.ts';
+import { type Cluster, ClusterError, connectCluster } from './cluster.ts';
 import { moveTo, type Pivot, type Progress } from './execute.ts';
 import { type Journal, pivotLockPath, preparePivotDir } from './journal.ts';
 import { releaseLease, takeLease } from './lease.ts';
@@ -51,6 +53,21 @@ export async function alone<T>(checkpointDir: string, work: () => Promise<T>): P
     return await work();
   } finally {
     lock.release();
+  }
+}
+
+/** After a power cut the control plane may only just be coming back. Throws ClusterError where it does not within the time, in milliseconds. */
+export async function untilReady({ cluster, stop }: Session, progress: Progress, timeoutMs: number): Promise<void> {
+  const started = performance.now();
+  for (;;) {
+    try {
+      return await cluster.ready();
+    } catch (error) {
+      const waited = performance.now() - started;
+      if (!(error instanceof ClusterError) || waited > timeoutMs) throw error;
+      progress.waiting(`the API server (${error.message})`, waited);
+      await sleep(500, undefined, { signal: stop });
+    }
   }
 }
 

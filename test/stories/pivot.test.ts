@@ -2,9 +2,15 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { load } from 'js-yaml';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { readStore } from '../../src/checkpoint/store/read.ts';
 import type { EmbeddedNode } from '../../src/embedded/node/node.ts';
 import { COMPONENTS, type Component } from '../../src/pivot/component.ts';
+import { SELF_HOSTED, selfHostedLabel } from '../../src/pivot/daemonset.ts';
+import { workloadOf } from '../../src/pivot/execute.ts';
+import { LEASE } from '../../src/pivot/lease.ts';
+import { readHistory } from '../../src/report/history.ts';
 import {
+  begin,
   daemonSetOf,
   expectWorking,
   handedBack,
@@ -21,6 +27,7 @@ import {
 } from '../support/pivot/node.ts';
 import { apiOutages, outageTable } from './support/outages.ts';
 
+const LEASES = '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases';
 const table = outageTable('pivot, life and way back of a single master');
 
 describe('a control plane of static pods', () => {
@@ -49,23 +56,21 @@ describe('a control plane of static pods', () => {
     expect(await journalOf(node)).toBeUndefined();
   }, 60_000);
 
-  it('is not changed at all where a check fails', async () => {
-    const other = manifestPath(node, 'kube-scheduler');
-    writeFileSync(other, original['kube-scheduler'].replace('v1.36.2', 'v1.29.1'));
+  it('is not changed at all while another master is in the middle of its pivot', async () => {
+    const lease = {
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: { name: LEASE, namespace: 'kube-system' },
+      spec: { holderIdentity: 'master-2' },
+    };
+    await node.api().request('POST', LEASES, lease);
     const { code, lines } = await did('pivot');
-    writeFileSync(other, original['kube-scheduler']);
+    await node.api().request('DELETE', `${LEASES}/${LEASE}`);
     expect(code).toBe(3);
-    expect(lines.some((line) => line.startsWith('fail') && line.includes('kube-scheduler 1.29: expected 1.30 to 1.36'))).toBe(true);
+    expect(lines.some((line) => line.startsWith('fail') && line.includes('node master-2 is in the middle of a pivot'))).toBe(true);
+    expect(manifestsOf(node)).toEqual(original);
     expect(await journalOf(node)).toBeUndefined();
-    await node.waitFor(
-      'the scheduler is back',
-      async () =>
-        (await podsOf(node)).some(
-          (pod) => pod.metadata?.name === 'kube-scheduler-master-1' && isReady(pod) && pod.spec?.containers[0]?.image?.endsWith('v1.36.2'),
-        ),
-      60_000,
-    );
-  }, 120_000);
+  }, 60_000);
 
   it('becomes self-hosted', async () => {
     const outage = await apiOutages(node, async () => {
@@ -109,21 +114,25 @@ describe('a control plane of static pods', () => {
     180_000,
   );
 
-  it('goes on with the old version of a component whose new one does not work', async () => {
-    const outage = await apiOutages(node, async () => {
-      await setImage(node, 'kube-scheduler', 'registry.local/crash:v1.36.4');
-      await node.waitFor(
-        'the new pod fails',
-        async () => (await podsOf(node, 'kube-scheduler')).some((pod) => !isReady(pod) && image(pod)?.endsWith('v1.36.4')),
-        60_000,
-      );
-      await expectWorking(node, 'beside-a-bad-one');
-      await setImage(node, 'kube-scheduler', 'registry.local/kube-scheduler:v1.36.3');
-      await rolledOut('kube-scheduler', 'v1.36.3');
-    });
-    table.row('bad upgrade of kube-scheduler, and back', outage);
-    await handedBack(node);
-  }, 240_000);
+  it.each<Component>(['kube-scheduler', 'kube-apiserver'])(
+    'goes on with the old version of %s when the new one does not work',
+    async (component) => {
+      const outage = await apiOutages(node, async () => {
+        await setImage(node, component, 'registry.local/crash:v1.36.4');
+        await node.waitFor(
+          'the new pod fails',
+          async () => (await podsOf(node, component)).some((pod) => !isReady(pod) && image(pod)?.endsWith('v1.36.4')),
+          60_000,
+        );
+        await expectWorking(node, `beside-a-bad-${component}`);
+        await setImage(node, component, `registry.local/${component}:v1.36.3`);
+        await rolledOut(component, 'v1.36.3');
+      });
+      table.row(`bad upgrade of ${component}, and back`, outage);
+      await handedBack(node);
+    },
+    240_000,
+  );
 
   it('goes back to static pods of the version that runs now', async () => {
     const outage = await apiOutages(node, async () => {
@@ -142,18 +151,69 @@ describe('a control plane of static pods', () => {
     await expectWorking(node, 'after-unpivot');
   }, 300_000);
 
-  it('is self-hosted a second time, and goes back to what it was, byte for byte', async () => {
-    for (const component of COMPONENTS) writeFileSync(manifestPath(node, component), original[component]);
-    await node.waitFor(
-      'the old versions run',
-      async () => (await podsOf(node)).filter((pod) => isReady(pod) && image(pod)?.endsWith('v1.36.2')).length === 3,
-      60_000,
-    );
-    expect((await did('pivot')).code).toBe(0);
-    expect((await did('unpivot')).code).toBe(0);
-    expect(manifestsOf(node)).toEqual(original);
-    await expectWorking(node, 'after-all');
-  }, 400_000);
+  describe('a second time, with its credentials in Secrets', () => {
+    let before: ReturnType<typeof manifestsOf>;
+
+    it('takes back the step that is under way when it is told to stop', async () => {
+      before = manifestsOf(node);
+      const running = begin(node, 'pivot', ['--credentials=secrets'], (line) => {
+        if (line.includes('waiting') && running.lines.some((said) => said.startsWith('[ 3/12]'))) running.kill('SIGINT');
+      });
+      last = await running.ended;
+      expect(last.code).toBe(1);
+      expect(last.lines).toContain("[ 3/12] taken back: kube-apiserver: the node's pod leaves");
+      expect((await journalOf(node))?.place).toEqual({ state: 'healthy', done: 2 });
+      await expectWorking(node, 'stopped');
+    }, 120_000);
+
+    it('goes on, and says who may read the Secrets', async () => {
+      const { code, lines } = await did('pivot');
+      expect(code).toBe(0);
+      expect(lines).toContain('  name: rotate-control-plane-credentials');
+      for (const component of COMPONENTS)
+        expect(JSON.stringify(await daemonSetOf(node, component))).toContain(`"secretName":"${component}-credentials"`);
+      await expectWorking(node, 'with-secrets');
+    }, 240_000);
+
+    it('keeps a new generation when a Secret is edited', async () => {
+      const newest = async () =>
+        (await readStore(node.layout.checkpointDir)).workloads.get(workloadOf('kube-scheduler'))?.stored.newest ?? 0;
+      const generation = await newest();
+      const conf = `${readFileSync(node.pki.schedulerConf, 'utf8')}# renewed\n`;
+      const data = { 'scheduler.conf': Buffer.from(conf).toString('base64') };
+      const path = '/api/v1/namespaces/kube-system/secrets/kube-scheduler-credentials';
+      await node.api().request('PATCH', path, { data }, { contentType: 'application/merge-patch+json' });
+      await node.waitFor('a new generation', async () => (await newest()) > generation, 30_000);
+    }, 60_000);
+
+    it('does not go back to files that the Secret has left behind', async () => {
+      const refused = await did('unpivot');
+      expect(refused.code).toBe(1);
+      expect(refused.lines.at(-1)).toContain(`first write its scheduler.conf to ${node.pki.schedulerConf}`);
+      expect((await journalOf(node))?.place).toEqual({ state: 'healthy', done: 12 });
+      writeFileSync(node.pki.schedulerConf, `${readFileSync(node.pki.schedulerConf, 'utf8')}# renewed\n`);
+    }, 60_000);
+
+    it('goes back to what it was, byte for byte, and leaves a DaemonSet that another master uses', async () => {
+      const other = {
+        apiVersion: 'v1',
+        kind: 'Node',
+        metadata: { name: 'master-2', labels: { [selfHostedLabel('kube-scheduler')]: SELF_HOSTED } },
+      };
+      await node.api().request('POST', '/api/v1/nodes', other);
+      expect((await did('unpivot')).code).toBe(0);
+      expect(manifestsOf(node)).toEqual(before);
+      expect(await daemonSetOf(node, 'kube-scheduler')).toBeDefined();
+      expect(await daemonSetOf(node, 'kube-apiserver')).toBeUndefined();
+      await node.api().request('DELETE', '/api/v1/nodes/master-2');
+      await expectWorking(node, 'after-all');
+    }, 240_000);
+  });
+
+  it('left its history', async () => {
+    const history = await readHistory(node.layout.checkpointDir, 'kube-system/ControlPlane/pivot');
+    expect(history.filter(({ message }) => message?.startsWith('a pivot begins'))).toHaveLength(2);
+  });
 
   const image = (pod: Awaited<ReturnType<typeof podsOf>>[number]) => pod.spec?.containers[0]?.image;
   const rolledOut = (component: Component, version: string) =>
