@@ -5,7 +5,7 @@
 #
 # node scripts/image.ts does it with buildah and writes an archive that is the same each time.
 
-# An index of amd64 and arm64. Its Node, libc and flock are what the image gets.
+# An index of amd64 and arm64. Its Node, libc and flock are what the image gets. Look the digest up at the registry when a release is made (docs/security.md).
 ARG BUILDER=docker.io/library/node:24.21.0-bookworm-slim@sha256:0e0ff40c39bc087845bfb27465a0df4ea419520094bc35842ff83dd8cbe6f9b6
 
 FROM ${BUILDER} AS build

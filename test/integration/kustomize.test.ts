@@ -162,6 +162,24 @@ test('where a role allows Secrets, it names each', () => {
   for (const { resourceNames } of secrets) expect(resourceNames?.length).toBeGreaterThan(0);
 });
 
+test('a ServiceAccount without the identity of the node may read what the Node authorizer would have let that one read: the node itself', () => {
+  const objects = overlay('service-account');
+  const [role] = objects.filter(
+    ({ kind, ...object }) =>
+      kind === 'ClusterRole' &&
+      ((object['rules'] ?? []) as readonly { resources: string[] }[]).some(({ resources }) => resources.includes('nodes')),
+  );
+  expect(role?.['rules']).toEqual([{ apiGroups: [''], resources: ['nodes'], verbs: ['get', 'list', 'watch'] }]);
+  const name = (role?.['metadata'] as { name?: string } | undefined)?.name;
+  expect(objects).toContainEqual(
+    expect.objectContaining({
+      kind: 'ClusterRoleBinding',
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name },
+      subjects: [{ kind: 'ServiceAccount', name: 'pod-checkpointer', namespace: 'kube-system' }],
+    }),
+  );
+});
+
 /** Where the types of each object are, in the package of each end of the range: its generated API types say which fields there are, and of which type. */
 const TYPES: Readonly<Record<string, { readonly '1.30': string; readonly '1.36': string }>> = {
   DaemonSet: { '1.30': 'apps/v1', '1.36': 'V1DaemonSet' },
