@@ -14,11 +14,13 @@ import { checkFormat } from './read.ts';
  */
 export async function prepareStore(root: string): Promise<void> {
   try {
-    await checkFormat(root);
-    await ensureDirectory(root);
+    const format = await checkFormat(root);
+    // Its line is written when the directories are durable, and so says that they are: on a slow disk no start waits for what is there already.
+    const known = format === 'ours' ? 'known' : 'maybeNot';
+    await ensureDirectory(root, known);
     await keepOthersOut(root);
-    for (const path of [quarantinePath(root), workloadsPath(root), retiredPath(root)]) await ensureDirectory(path);
-    if ((await checkFormat(root)) === 'ours') return;
+    for (const path of [quarantinePath(root), workloadsPath(root), retiredPath(root)]) await ensureDirectory(path, known);
+    if (format === 'ours') return;
     await clear(root, formatPath(root), 'nothing');
     await replaceDurable(formatPath(root), Buffer.from(encodeFormatLine(FORMAT)));
   } catch (error) {
