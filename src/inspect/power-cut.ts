@@ -43,11 +43,11 @@ export interface NodePowerCut {
 }
 
 export function powerCut(facts: Facts, warnBefore: WarnBefore): NodePowerCut {
-  const findings = nodeFindings(facts);
   const workloads = new Map<WorkloadKey, PowerCut>();
-  const stops = findings.find(({ level }) => level === 'fatal');
   const disk = withDamage(facts.disk, damageIn(facts));
-  const chosen = whatWouldRun(disk);
+  const { chosen, revived } = whatWouldRun(disk);
+  const findings = nodeFindings(facts, revived);
+  const stops = findings.find(({ level }) => level === 'fatal');
   for (const key of keysOf(facts)) workloads.set(key, workloadPowerCut({ ...facts, disk }, key, chosen.get(key), stops, warnBefore));
   const verdicts = [verdictOf(findings), ...[...workloads.values()].map(({ verdict }) => verdict)];
   return { verdict: worst(verdicts), findings, workloads };
@@ -59,7 +59,8 @@ export function keysOf({ disk, status }: Pick<Facts, 'disk' | 'status'>): Worklo
   return [...new Set([...stored, ...(Object.keys(status?.workloads ?? {}) as WorkloadKey[])])].sort();
 }
 
-function nodeFindings(facts: Facts): Finding[] {
+/** @param revived what was retired is brought back. */
+function nodeFindings(facts: Facts, revived: boolean): Finding[] {
   const { store, disk, places, kubelet } = facts;
   if (store.state === 'missing')
     return [
@@ -80,7 +81,26 @@ function nodeFindings(facts: Facts): Finding[] {
             "Give --pod-manifest-path as the daemon has it, the kubelet's staticPodPath.",
           ),
         ]),
+    // A node that has nothing loses nothing that is stored, and comes back without a control plane all the same.
+    ...(revived || keysOf(facts).length > 0
+      ? []
+      : [
+          fatal(
+            'NothingMarked',
+            'no copy of anything is stored, and no pod is known to be marked: nothing would be started',
+            'Mark the pods of the control plane (checkpointer.alpha.coreos.com/checkpoint: "true"), and look whether a daemon leads.',
+          ),
+        ]),
     ...leaderFindings(facts.leader),
+    ...(facts.runtime.state === 'ok' || disk.store.workloads.size === 0
+      ? []
+      : [
+          warning(
+            'RuntimeUnknown',
+            'the container runtime does not answer: whether it has the images of the copies is not known',
+            'Start it, or give --container-runtime-endpoint as the daemon has it.',
+          ),
+        ]),
     ...(disk.store.workloads.size === 0 ? [] : starterFindings(facts)),
     ...staticDirectoryFindings(places.podManifestPath, kubelet),
     ...spaceFindings(store, places.checkpointDir),
@@ -94,8 +114,8 @@ interface Chosen {
 }
 
 /** The disk as recovery sees it once every damaged generation is out of it, and what the rules that hold after a boot make of that. */
-function whatWouldRun(disk: DiskSnapshot): ReadonlyMap<WorkloadKey, Chosen> {
-  if (disk.state === 'unknown') return new Map();
+function whatWouldRun(disk: DiskSnapshot): { readonly chosen: ReadonlyMap<WorkloadKey, Chosen>; readonly revived: boolean } {
+  if (disk.state === 'unknown') return { chosen: new Map(), revived: false };
   const chosen = new Map<WorkloadKey, Chosen>();
   for (const { workload, generation } of disk.manifests.toSorted((a, b) => a.activation - b.activation))
     chosen.set(workload, { generation, active: true });
@@ -108,7 +128,7 @@ function whatWouldRun(disk: DiskSnapshot): ReadonlyMap<WorkloadKey, Chosen> {
   });
   for (const action of actions)
     if (action.kind === 'activate') chosen.set(workloadKey(action.workload), { generation: action.generation, active: false });
-  return chosen;
+  return { chosen, revived: actions.some(({ kind }) => kind === 'revive') };
 }
 
 function damageIn({ generations }: Facts): Damage {

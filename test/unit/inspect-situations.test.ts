@@ -280,6 +280,31 @@ describe('inspect says in the situation', () => {
   });
 });
 
+describe('the verdict', () => {
+  it('is not `recovers` where nothing is stored: a node that lost its marks looks like that', () => {
+    expect(inspection(factsOf([])).verdict).toBe('does not recover');
+  });
+
+  it('is, where the retired API server would be brought back', () => {
+    const facts = factsOf([]);
+    const one = [...RETIRED.stored.generations.values()].map(
+      (generation) => [generation.number, { ...generation, traits: SERVES }] as const,
+    );
+    const retired = [{ ...RETIRED, stored: { ...RETIRED.stored, generations: new Map(one) } }];
+    const disk = facts.disk.state === 'ok' ? { ...facts.disk, store: { ...facts.disk.store, retired } } : facts.disk;
+    expect(inspection({ ...facts, disk }).verdict).toBe('recovers');
+  });
+
+  it('is none without a warning while nobody can say whether the images are there', () => {
+    const image = 'registry.example.org/component:v1';
+    const images = new Map([[image, { state: 'unknown', detail: 'deadline exceeded' } as const]]);
+    const { verdict, workloads } = inspection(factsOf([protectedOne], { runtime: { state: 'ok', sandboxes: [], images } }));
+    expect([verdict, workloads[0]?.findings.map(({ code }) => code)]).toEqual(['recovers with warnings', ['ImageUnknown']]);
+    const silent = inspection(factsOf([protectedOne], { runtime: { state: 'unknown', detail: 'no answer' } }));
+    expect([silent.verdict, silent.node.findings.map(({ code }) => code)]).toEqual(['recovers with warnings', ['RuntimeUnknown']]);
+  });
+});
+
 describe('the document', () => {
   it('says version 2, its own time, and nothing that JSON cannot hold', () => {
     const report = inspection(retiring(factsOf([self, protectedOne])));

@@ -31,6 +31,14 @@ export function imageFindings(pod: V1Pod, images: ReadonlyMap<string, ImageState
           'Pull it (crictl pull), and keep the image collection of the kubelet away from it.',
         ),
       ];
+    if (found?.state === 'unknown')
+      return [
+        warning(
+          'ImageUnknown',
+          `whether the image ${image} is on the node is not known: ${found.detail}`,
+          'Ask the runtime (crictl images), and look into its log.',
+        ),
+      ];
     if (found?.state === 'present' && verifiesAgain(image, found.ref, kubelet))
       return [
         warning(
