@@ -1,5 +1,6 @@
 /** What is right and what is wrong with an installation, said of what was seen. Pure. */
 import type { ApiState } from '../../checkpoint/model.ts';
+import { skewChecks, type Versions } from '../../pivot/skew.ts';
 import type { KubeletFacts, LeaderFacts, UnitState } from '../facts.ts';
 import { staticDirectoryFindings } from '../foresight/static-directory.ts';
 import { withinFileSystem } from './mounts.ts';
@@ -33,6 +34,8 @@ export interface DoctorFacts {
   readonly clockAhead: number | undefined;
   readonly bootUnit: UnitState;
   readonly leader: LeaderFacts;
+  /** Of a control plane of DaemonSets; absent where they cannot be read. */
+  readonly versions?: Versions;
 }
 
 export function checks(facts: DoctorFacts): Check[] {
@@ -62,6 +65,7 @@ export function checks(facts: DoctorFacts): Check[] {
     selinux(place),
     bootUnit(facts.bootUnit),
     leader(facts.leader),
+    ...(facts.versions === undefined ? [] : skewChecks(facts.versions)),
   ];
 }
 

@@ -1,6 +1,7 @@
 /** Reads what the doctor looks at, side by side and within deadlines. Reads only. */
 import { dirname } from 'node:path';
 import { UNIT_NAMES } from '../../host/units.ts';
+import { readVersions } from '../../pivot/read-versions.ts';
 import { askControlPlane } from '../../recovery/probe.ts';
 import { type Kubeconfig, loadKubeconfig } from '../../sources/api/kubeconfig.ts';
 import { ownersKubeconfig } from '../../sources/api/owners-identity.ts';
@@ -62,7 +63,7 @@ export async function gatherForDoctor(options: DoctorOptions): Promise<DoctorFac
 
 const notAsked: AccessFacts = { state: 'unknown', detail: 'the API server does not answer' };
 
-async function askAbout(options: DoctorOptions): Promise<Pick<DoctorFacts, 'node' | 'owners' | 'clockAhead'>> {
+async function askAbout(options: DoctorOptions): Promise<Pick<DoctorFacts, 'node' | 'owners' | 'clockAhead' | 'versions'>> {
   const { kubeconfig, probeTimeout, nodeName } = options;
   const node = await loadKubeconfig(kubeconfig);
   const owners = ownersKubeconfig(
@@ -80,7 +81,10 @@ async function askAbout(options: DoctorOptions): Promise<Pick<DoctorFacts, 'node
     ),
     readClockAhead(node, probeTimeout),
   ]);
-  return { node: ofNode, owners: ofOwners, clockAhead };
+  const reader = await owners.catch(() => undefined);
+  const name = nodeName ?? nodeNameOf(ofNode.state === 'read' ? ofNode.user : undefined);
+  const versions = reader === undefined || name === undefined ? undefined : await readVersions(node, reader, name, probeTimeout);
+  return { node: ofNode, owners: ofOwners, clockAhead, ...(versions && { versions }) };
 }
 
 /** As the Node authorizer wants nodes to be called. */
