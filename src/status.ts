@@ -134,36 +134,60 @@ export async function writeLeader(checkpointDir: string, leader: Leader): Promis
   await replaceDurable(leaderPath(checkpointDir), Buffer.from(`${JSON.stringify(leader, undefined, 2)}\n`));
 }
 
-/** Undefined where none was written, or what is there cannot be parsed. */
+/**
+ * Undefined where none was written, or what is there cannot be parsed. What a hand, a bad disk or another version made of an entry is left out: nothing that is
+ * read for people may end a daemon, or the command that somebody types because no daemon runs.
+ */
 export async function readStatus(checkpointDir: string): Promise<Status | undefined> {
-  return parse(await readRegular(statusPath(checkpointDir), LIMIT), isStatus);
+  const fields = parse(await readRegular(statusPath(checkpointDir), LIMIT));
+  const workloads = fields?.['workloads'];
+  if (fields === undefined || !isFields(workloads) || !('api' in fields)) return undefined;
+  const text = (name: string): string => (typeof fields[name] === 'string' ? fields[name] : 'unknown');
+  return {
+    api: text('api'),
+    runtime: text('runtime'),
+    disk: text('disk'),
+    bootId: text('bootId'),
+    workloads: Object.fromEntries(Object.entries(workloads).flatMap(([key, value]) => (isWorkload(value) ? [[key, value]] : []))),
+  };
 }
 
+/** Undefined as for the status. */
 export async function readLeader(checkpointDir: string): Promise<Leader | undefined> {
-  return parse(await readRegular(leaderPath(checkpointDir), LIMIT), isLeader);
+  const { pid, where, since, bootId = 'unknown', version = 'unknown' } = parse(await readRegular(leaderPath(checkpointDir), LIMIT)) ?? {};
+  if (typeof pid !== 'number' || typeof where !== 'string' || typeof since !== 'string') return undefined;
+  if (typeof bootId !== 'string' || typeof version !== 'string') return undefined;
+  return { pid, where, since, bootId, version };
 }
 
-function parse<T>(bytes: Buffer | undefined, is: (value: unknown) => value is T): T | undefined {
+type Fields = Readonly<Record<string, unknown>>;
+
+function parse(bytes: Buffer | undefined): Fields | undefined {
   if (bytes === undefined) return undefined;
   try {
     const value: unknown = JSON.parse(bytes.toString());
-    return is(value) ? value : undefined;
+    return isFields(value) ? value : undefined;
   } catch {
     return undefined;
   }
 }
 
-function isStatus(value: unknown): value is Status {
+function isFields(value: unknown): value is Fields {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isWorkload(value: unknown): value is WorkloadStatus {
+  if (!isFields(value)) return false;
+  const { parent, parentUid, newest, proven, active } = value;
   return (
-    typeof value === 'object' &&
-    value !== null &&
-    'workloads' in value &&
-    typeof value.workloads === 'object' &&
-    value.workloads !== null &&
-    'api' in value
+    ['namespace', 'kind', 'name', 'reason', 'message', 'since'].every((name) => typeof value[name] === 'string') &&
+    [parent, parentUid].every((name) => name === undefined || typeof name === 'string') &&
+    (newest === undefined || hasFields(newest, { generation: 'number', digest: 'string' })) &&
+    (proven === undefined || hasFields(proven, { generation: 'number', digest: 'string', at: 'string' })) &&
+    (active === undefined || hasFields(active, { generation: 'number', activation: 'number' }))
   );
 }
 
-function isLeader(value: unknown): value is Leader {
-  return typeof value === 'object' && value !== null && 'pid' in value && 'where' in value && 'since' in value;
+function hasFields(value: unknown, types: Readonly<Record<string, 'number' | 'string'>>): boolean {
+  return isFields(value) && Object.entries(types).every(([name, type]) => typeof value[name] === type);
 }

@@ -97,13 +97,15 @@ function parse(line: string): HistoryEntry[] {
   }
 }
 
+/** Of what is read by people nothing may be of another kind than they expect, whoever wrote it. */
 function isEntry(value: unknown): value is HistoryEntry {
+  if (typeof value !== 'object' || value === null) return false;
+  const { at, workload, generation, milestones, ...more } = value as Readonly<Record<string, unknown>>;
   return (
-    typeof value === 'object' &&
-    value !== null &&
-    'at' in value &&
-    typeof value.at === 'string' &&
-    'workload' in value &&
-    typeof value.workload === 'string'
+    typeof at === 'string' &&
+    typeof workload === 'string' &&
+    (generation === undefined || typeof generation === 'number') &&
+    (milestones === undefined || (Array.isArray(milestones) && milestones.every((one) => typeof one === 'string'))) &&
+    ['from', 'to', 'state', 'namespace', 'message'].every((name) => more[name] === undefined || typeof more[name] === 'string')
   );
 }

@@ -57,6 +57,8 @@ test('a last line that a power cut tore is skipped, and what comes after it is w
 test('lines that are none of ours are skipped', async () => {
   await appendHistory(dir, [entry(1)]);
   await appendFile(historyPath(dir), 'null\n{"at":1}\n\u0000\u0000\n[]\n');
+  for (const odd of [{ milestones: 'Proven' }, { milestones: [5] }, { message: 5 }, { from: {} }, { generation: '3' }])
+    await appendFile(historyPath(dir), `${JSON.stringify({ ...entry(9), ...odd })}\n`);
   await appendHistory(dir, [entry(2)]);
   expect(await messages()).toEqual(['entry 1', 'entry 2']);
 });

@@ -1,5 +1,5 @@
 /** The reporter on disks that refuse, and on nodes where nothing happens. */
-import { lstat, mkdir, mkdtemp, readdir, readFile, rm, rmdir } from 'node:fs/promises';
+import { lstat, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
@@ -7,11 +7,11 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { decide } from '../../src/checkpoint/decide.ts';
 import { EMPTY_MEMORY } from '../../src/checkpoint/memory.ts';
 import type { Observation, StoredWorkload } from '../../src/checkpoint/model.ts';
-import { statusPath } from '../../src/checkpoint/store/paths.ts';
+import { leaderPath, statusPath } from '../../src/checkpoint/store/paths.ts';
 import { workloadKey } from '../../src/checkpoint/workload.ts';
 import { historyPath, readHistory } from '../../src/report/history.ts';
 import { createReporter, type Reported, type Reporter } from '../../src/report/reporter.ts';
-import { readStatus } from '../../src/status.ts';
+import { readLeader, readStatus } from '../../src/status.ts';
 import { generation, observation, POLICY, parent, runtimePod, SCHEDULER, stored, workload } from '../support/observations.ts';
 import { sampleCopy } from '../support/store/sample.ts';
 
@@ -124,6 +124,29 @@ test('what changes while something is written is written after it, and the loop 
   await reporter.idle();
   expect(await readStatus(dir)).toEqual(reports.at(-1)?.status);
   expect(await readHistory(dir)).toEqual(reports.flatMap(({ transitions }) => transitions));
+});
+
+test.each([
+  ['null', null],
+  ['a list', []],
+  ['a workload without fields', {}],
+  ['a generation that is null', { namespace: 'n', kind: 'k', name: 'a', reason: 'Saved', message: '', since: '', newest: null }],
+  ['a message that is a number', { namespace: 'n', kind: 'k', name: 'a', reason: 'Saved', message: 5, since: '' }],
+])('a status in which a workload is %s ends neither daemon nor inspect: that workload is as if nobody knew it', async (_, odd) => {
+  await turn(SAVED);
+  const before = JSON.parse(await readFile(statusPath(dir), 'utf8'));
+  await writeFile(statusPath(dir), JSON.stringify({ ...before, workloads: { ...before.workloads, 'n/k/odd': odd, [KEY]: odd } }));
+  expect((await readStatus(dir))?.workloads).toEqual({});
+  reporter = begin();
+  await turn(PROVEN);
+  expect(Object.keys((await readStatus(dir))?.workloads ?? {})).toEqual([KEY]);
+});
+
+test('who leads is not known from a leader.json of another kind', async () => {
+  await writeFile(leaderPath(dir), '{"pid":null,"where":3,"since":{}}');
+  expect(await readLeader(dir)).toBeUndefined();
+  await writeFile(leaderPath(dir), '{"pid":7,"where":"host","since":"2026-01-01T00:00:00Z"}');
+  expect(await readLeader(dir)).toMatchObject({ pid: 7, where: 'host', version: 'unknown' });
 });
 
 test('while the disk cannot be read nothing is written, and no workload is said to be gone', async () => {
