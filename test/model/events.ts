@@ -1,7 +1,7 @@
 /** Sequences of events for fast-check. */
 import fc from 'fast-check';
+import { type Faults, NAMES } from './objects.ts';
 import type { Event, Happening } from './run.ts';
-import { type Faults, NAMES } from './world.ts';
 
 const FAULTS: readonly (keyof Faults)[] = [
   'etcdDown',

@@ -1,7 +1,7 @@
 /** Sequences in which the rules once broke an invariant, shrunk. Each is kept with what was wrong. */
 import { describe, expect, it } from 'vitest';
+import type { Name } from './objects.ts';
 import { type Event, type Options, violationOf } from './run.ts';
-import type { Name } from './world.ts';
 
 const rotate = (name: Name, pause: number): Event => ({ happening: { kind: 'rotate', name, good: false }, pause });
 const cutPower = (pause: number): Event => ({ happening: { kind: 'cutPower' }, pause });

@@ -3,8 +3,10 @@ import { type Decision, decide } from '../../src/checkpoint/decide.ts';
 import { EMPTY_MEMORY, type Memory } from '../../src/checkpoint/memory.ts';
 import { type Millis, NO_QUESTIONS, type Policy } from '../../src/checkpoint/model.ts';
 import { POLICY } from '../support/observations.ts';
+import { act } from './acts.ts';
+import { type Faults, KEYS, NAMES, type Name } from './objects.ts';
 import { observationOf } from './seen.ts';
-import { type Faults, KEYS, NAMES, type Name, World } from './world.ts';
+import { World } from './world.ts';
 
 export type Happening =
   | { readonly kind: 'rollOut' | 'rotate'; readonly name: Name; readonly good: boolean }
@@ -153,7 +155,7 @@ class Runner {
       this.#memory = decision.memory;
       this.#questions = decision.questions;
       flux = decision.flux || decision.actions.length > 0 || world.now - this.#quietSince < 30_000;
-      for (const action of decision.actions) world.act(action);
+      for (const action of decision.actions) act(world, action);
       this.#tell(decision);
       const violation = this.#violation(decision);
       if (violation !== undefined) return `at ${world.now}: ${violation}`;

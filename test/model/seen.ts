@@ -11,7 +11,8 @@ import type {
 } from '../../src/checkpoint/model.ts';
 import type { OwnerState } from '../../src/checkpoint/owner-wants.ts';
 import type { WorkloadKey } from '../../src/checkpoint/workload.ts';
-import { KEYS, NAMES, type Name, type RuntimePodState, type StoredState, WORKLOADS, type World } from './world.ts';
+import { KEYS, NAMES, type Name, type RuntimePodState, type StoredState, WORKLOADS } from './objects.ts';
+import type { World } from './world.ts';
 
 export function observationOf(world: World, questions: Questions): Observation {
   const api = apiState(world);

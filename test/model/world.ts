@@ -3,101 +3,27 @@
  * modelled follows design section 9 and the kubelet's code; each simplification is named where it is made.
  */
 import type { Copy } from '../../src/checkpoint/copy-types.ts';
-import type { Action, Digest, Failing, GenerationNumber, Millis, Retired, StoredGeneration, Traits } from '../../src/checkpoint/model.ts';
-import { type Workload, type WorkloadKey, workloadKey } from '../../src/checkpoint/workload.ts';
-import { APISERVER, CONTROLLERS, copyOf, digest, SCHEDULER } from '../support/observations.ts';
-
-export type Name = 'api' | 'controllers' | 'scheduler';
-export const NAMES: readonly Name[] = ['api', 'controllers', 'scheduler'];
-export const WORKLOADS: Readonly<Record<Name, Workload>> = { api: APISERVER, controllers: CONTROLLERS, scheduler: SCHEDULER };
-export const KEYS: Readonly<Record<Name, WorkloadKey>> = {
-  api: workloadKey(APISERVER),
-  controllers: workloadKey(CONTROLLERS),
-  scheduler: workloadKey(SCHEDULER),
-};
+import type { Millis, Retired, Traits } from '../../src/checkpoint/model.ts';
+import { copyOf } from '../support/observations.ts';
+import {
+  type ApiPod,
+  type Container,
+  type Content,
+  type Faults,
+  type Manifest,
+  NAMES,
+  type Name,
+  type Owner,
+  type RuntimePodState,
+  type StoredState,
+  WORKLOADS,
+} from './objects.ts';
 
 /** From the start of a container to its first answer. */
 const START: Millis = 1_000;
 /** The kubelet's crash backoff: the first restart at once, then doubled; forgotten after 10 min without a crash. */
 const BACKOFF = { base: 10_000, max: 300_000, forget: 600_000 };
 const GRACE: Millis = 1_000;
-
-/** What a spec and the Secret that it mounts come to. `good`: a container of it works. */
-export interface Content {
-  readonly spec: string;
-  readonly good: boolean;
-}
-
-export interface Owner {
-  exists: boolean;
-  selects: boolean;
-  content: Content;
-}
-
-export interface ApiPod {
-  readonly uid: string;
-  readonly name: Name;
-  readonly spec: string;
-  bound: boolean;
-  terminatingSince: Millis | undefined;
-  ready: boolean;
-}
-
-export interface Container {
-  readonly id: string;
-  state: 'created' | 'running' | 'exited';
-  crashed: boolean;
-  /** What it read when it started was good. */
-  good: boolean;
-  startedAt: Millis;
-  endedAt: Millis;
-}
-
-export interface RuntimePodState {
-  readonly uid: string;
-  readonly name: Name;
-  readonly source: 'api' | 'file';
-  readonly generation: GenerationNumber;
-  readonly activation: number;
-  sandboxReady: boolean;
-  /** One container a pod; the newest attempt last. Ended ones stay until somebody removes them. */
-  containers: Container[];
-  attempts: number;
-  backoff: { delay: Millis; updatedAt: Millis } | undefined;
-  /** The kubelet has told it to end. */
-  ending: Millis | undefined;
-}
-
-export interface StoredState {
-  generations: Map<GenerationNumber, StoredGeneration>;
-  newest: GenerationNumber | undefined;
-  proven: GenerationNumber | undefined;
-  previous: GenerationNumber | undefined;
-  failing: Map<Digest, Failing>;
-  activations: number;
-  highest: number;
-}
-
-export interface Manifest {
-  readonly file: string;
-  readonly name: Name;
-  readonly generation: GenerationNumber;
-  readonly activation: number;
-  /** The kubelet does not accept it. */
-  readonly refused: boolean;
-}
-
-export interface Faults {
-  etcdDown: boolean;
-  denied: boolean;
-  runtimeUnknown: boolean;
-  diskFull: boolean;
-  refusing: boolean;
-  kubeletStopped: boolean;
-  ownersDenied: boolean;
-  /** Not a fault: another master has its control plane, which answers this node, binds and creates. */
-  others: boolean;
-}
 
 export class World {
   now: Millis = 1_000_000;
@@ -129,6 +55,10 @@ export class World {
   readonly traits: Readonly<Record<Name, Traits>>;
   readonly activated: { readonly at: Millis; readonly name: Name }[] = [];
   #serial = 0;
+
+  next(): number {
+    return ++this.#serial;
+  }
 
   constructor(handBack: Traits['handBack'] = 'exclusive') {
     this.traits = {
@@ -178,13 +108,14 @@ export class World {
     }
     const of = this.stores.get(pod.name)?.generations.get(pod.generation)?.digest;
     return of === undefined
-      ? (this.contents.get(this.#copied.get(`${pod.name} ${pod.generation}`) ?? '') ?? broken)
+      ? (this.contents.get(this.copied.get(`${pod.name} ${pod.generation}`) ?? '') ?? broken)
       : (this.contents.get(of) ?? broken);
   }
 
   readonly secrets: Record<Name, number> = { api: 0, controllers: 0, scheduler: 0 };
   readonly specs = new Map<string, string>();
-  readonly #copied = new Map<string, string>();
+  /** Digest of what was copied, also of generations that are deleted. */
+  readonly copied = new Map<string, string>();
 
   copyOfPod(pod: ApiPod): Copy {
     return copyOf(`${pod.spec}/${this.secrets[pod.name]}`, this.traits[pod.name]);
@@ -209,14 +140,14 @@ export class World {
   }
 
   crash(name: Name): void {
-    for (const pod of this.runtime) if (pod.name === name) this.#end(pod, true);
+    for (const pod of this.runtime) if (pod.name === name) this.end(pod, true);
   }
 
   /** Power cut: what runs ends, and nobody remembers. */
   cutPower(): void {
     this.boot++;
     for (const pod of this.runtime) {
-      this.#end(pod, true);
+      this.end(pod, true);
       pod.sandboxReady = false;
       pod.backoff = undefined;
       pod.ending = undefined;
@@ -292,7 +223,7 @@ export class World {
   #endPod(pod: RuntimePodState): void {
     pod.ending ??= this.now;
     if (this.now - pod.ending < GRACE) return;
-    this.#end(pod, false);
+    this.end(pod, false);
     pod.sandboxReady = false;
   }
 
@@ -331,7 +262,7 @@ export class World {
   #runContainers(): void {
     for (const pod of this.runtime) {
       const newest = pod.containers.at(-1);
-      if (newest?.state === 'running' && !newest.good) this.#end(pod, true);
+      if (newest?.state === 'running' && !newest.good) this.end(pod, true);
       if (newest?.state !== 'created') continue;
       const overlap = this.traits[pod.name].handBack === 'overlap';
       const taken =
@@ -340,11 +271,11 @@ export class World {
       newest.startedAt = this.now;
       newest.good = this.contentOf(pod).good;
       // What is no good is seen to run for a moment.
-      if (taken) this.#end(pod, true);
+      if (taken) this.end(pod, true);
     }
   }
 
-  #end(pod: RuntimePodState, crashed: boolean): void {
+  end(pod: RuntimePodState, crashed: boolean): void {
     const newest = pod.containers.at(-1);
     if (newest === undefined || newest.state === 'exited') return;
     newest.state = 'exited';
@@ -401,113 +332,6 @@ export class World {
     return { id: `c-${++this.#serial}`, state, crashed: false, good: true, startedAt, endedAt: 0 };
   }
 
-  /** Does what an executor would do. False: it failed. */
-  act(action: Action): boolean {
-    if (action.kind === 'settleBoot') {
-      if (this.faults.diskFull) return false;
-      this.settledBoot = action.bootId;
-      return true;
-    }
-    // Of the checkpointer itself, which the model does not run.
-    if (action.kind === 'stepDown' || action.kind === 'leave') return true;
-    const name = NAMES.find((one) => KEYS[one] === workloadKey(action.workload));
-    if (name === undefined) throw new Error(`${action.kind} for a workload that there is not: ${action.workload.name}`);
-    const writes = ['save', 'repoint', 'prove', 'renew', 'markFailing', 'demote', 'quarantine', 'activate', 'retire', 'revive'].includes(
-      action.kind,
-    );
-    if (writes && this.faults.diskFull) return false;
-    const stored = this.stores.get(name);
-    switch (action.kind) {
-      case 'save': {
-        const into = stored ?? newStore();
-        const number = ++into.highest;
-        const { digest: of, traits } = action.copy;
-        into.generations.set(number, { number, digest: of, containers: ['c'], traits, parent: action.parent });
-        into.newest = number;
-        this.stores.set(name, into);
-        this.#copied.set(`${name} ${number}`, of);
-        return true;
-      }
-      case 'repoint':
-        if (stored) stored.newest = action.generation;
-        return true;
-      case 'prove':
-        if (stored && stored.proven !== action.generation) {
-          stored.previous = stored.proven ?? stored.previous;
-          stored.proven = action.generation;
-        }
-        return true;
-      case 'renew':
-      case 'demote':
-        if (stored) {
-          stored.proven = action.generation;
-          if (stored.previous === action.generation) stored.previous = undefined;
-        }
-        return true;
-      case 'markFailing':
-        stored?.failing.set(action.digest, { since: '', detail: action.detail });
-        return true;
-      case 'quarantine':
-        return true;
-      case 'prune':
-        for (const number of action.generations) stored?.generations.delete(number);
-        return true;
-      case 'activate': {
-        if (stored === undefined || !stored.generations.has(action.generation)) return false;
-        stored.activations = Math.max(stored.activations, action.activation);
-        const file = `${name}-g${action.generation}-a${action.activation}-${this.retired.length}`;
-        this.manifests.push({ file, name, generation: action.generation, activation: action.activation, refused: this.faults.refusing });
-        this.activated.push({ at: this.now, name });
-        return true;
-      }
-      case 'deactivate':
-        this.manifests = this.manifests.filter(({ file }) => file !== action.file);
-        return true;
-      case 'makeRoom':
-        this.manifests = this.manifests.filter(({ file }) => !action.files.includes(file));
-        if (this.faults.runtimeUnknown) return false;
-        this.#stop(action.containerIds);
-        return true;
-      case 'stopLeftover':
-        if (this.faults.runtimeUnknown) return false;
-        this.#stop(action.containerIds);
-        for (const pod of this.runtime) if (action.sandboxIds.includes(`s-${pod.uid}`)) pod.sandboxReady = false;
-        return true;
-      case 'forgetExits':
-        if (this.faults.runtimeUnknown) return false;
-        for (const pod of this.runtime) {
-          const kept = pod.containers.filter(({ id, state }) => state !== 'exited' || !action.containerIds.includes(id));
-          // The next attempt is numbered by what the logs say.
-          if (kept.length === 0 && pod.containers.length > 0) pod.attempts = Math.max(1, pod.attempts);
-          pod.containers = kept;
-        }
-        return true;
-      case 'confirmAbsence':
-        if (this.apiUp() && !this.faults.denied)
-          this.absences.set(action.pod.uid, this.pods.some(({ uid }) => uid === action.pod.uid) ? 'present' : 'gone');
-        return true;
-      case 'retire':
-        if (stored) this.retired.push({ name, entry: `r-${++this.#serial}`, at: this.now + this.wall, stored });
-        this.stores.delete(name);
-        return true;
-      case 'revive': {
-        const found = this.retired.find(({ entry }) => entry === action.entry);
-        if (found === undefined || stored !== undefined) return false;
-        this.stores.set(name, found.stored);
-        this.retired = this.retired.filter((one) => one !== found);
-        return true;
-      }
-      case 'discard':
-        this.retired = this.retired.filter(({ entry }) => entry !== action.entry);
-        return true;
-    }
-  }
-
-  #stop(ids: readonly string[]): void {
-    for (const pod of this.runtime)
-      for (const one of pod.containers) if (ids.includes(one.id) && one.state === 'running') this.#end(pod, true);
-  }
-
   retirements(): Retired[] {
     return this.retired.map(({ name, entry, at, stored }) => ({
       workload: WORKLOADS[name],
@@ -517,17 +341,3 @@ export class World {
     }));
   }
 }
-
-function newStore(): StoredState {
-  return {
-    generations: new Map(),
-    newest: undefined,
-    proven: undefined,
-    previous: undefined,
-    failing: new Map(),
-    activations: 0,
-    highest: 0,
-  };
-}
-
-export const digestOf = (pod: ApiPod, world: World): Digest => digest(`${pod.spec}/${world.secrets[pod.name]}`);
