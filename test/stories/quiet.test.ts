@@ -1,8 +1,9 @@
-import { lstat, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { lstat, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { followDaemons } from '../../src/embedded/demo/daemon-log.ts';
 import { install } from '../../src/embedded/demo/story.ts';
 import { bootstrap } from '../../src/embedded/node/bootstrap.ts';
 import { createNode, type EmbeddedNode } from '../../src/embedded/node/node.ts';
@@ -47,6 +48,20 @@ describe('a quiet node', () => {
     expect(start).toContain('list');
     expect(later).not.toContain('list');
     expect(await files(node)).toEqual(before);
+  }, 120_000);
+
+  it('goes over to a kubeconfig that is replaced at once, although it has nothing to ask', async () => {
+    await settled(node, 4);
+    const daemons = followDaemons(node, () => undefined);
+    const text = await readFile(node.layout.kubeletConf, 'utf8');
+    await writeFile(`${node.layout.kubeletConf}.new`, text.replace('https://127.0.0.1:', 'https://localhost:'));
+    const replaced = Date.now();
+    await rename(`${node.layout.kubeletConf}.new`, node.layout.kubeletConf);
+    const { at } = await node.waitFor('the daemon says so', () =>
+      daemons.lines().find(({ at, msg }) => at >= replaced && msg.startsWith('the kubeconfig changed')),
+    );
+    await daemons.stop();
+    expect(at - replaced).toBeLessThan(2_000);
   }, 120_000);
 });
 
