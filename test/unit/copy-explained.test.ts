@@ -16,10 +16,17 @@ function* differing(a: object = {}, b: object = {}, field: string): Generator<st
     if (!same(Reflect.get(a, key), Reflect.get(b, key))) yield `${field}.${key}`;
 }
 
-/** Members of containers in which a copy is not as its parent; that mounts are read-only, and of which volume, is said of the volume. */
+/**
+ * Members of containers in which a copy is not as its parent, and variables that it has not, or otherwise. That mounts are read-only, and of which volume, is
+ * said of the volume.
+ */
 function* inContainers(of: readonly V1Container[] = [], copies: readonly V1Container[] = [], list: string): Generator<string> {
-  for (const [i, one] of of.entries())
-    for (const field of differing(one, copies[i], `spec.${list}[${i}]`)) if (!field.endsWith('.volumeMounts')) yield field;
+  for (const [i, one] of of.entries()) {
+    const field = `spec.${list}[${i}]`;
+    for (const member of differing(one, copies[i], field)) if (!member.endsWith('.volumeMounts')) yield member;
+    for (const [j, variable] of (one.env ?? []).entries())
+      if (!copies[i]?.env?.some((other) => same(other, variable))) yield `${field}.env[${j}]`;
+  }
 }
 
 function differences({ spec }: V1Pod, { spec: copy }: V1Pod): string[] {

@@ -40,6 +40,7 @@ function importAll(r: Rendering, into: Map<string, string>, source: V1EnvFromSou
   const ref: DataRef = { kind, namespace: r.namespace, name: selector.name ?? '' };
   if (refusedSecret(r, ref, selector.optional, where)) return;
   const found = find(r, ref, selector.optional);
+  if (found.kind === 'none') change(r, where, `left out: there is no ${objectTitle(ref)}, and none is needed`);
   if (found.kind !== 'found') return;
   if (kind === 'Secret' && r.policy.secretEnv === 'refuse') {
     refuseSecret(r, where);
@@ -101,10 +102,12 @@ function renderKey(r: Rendering, variable: V1EnvVar, field: string): V1EnvVar | 
   const ref: DataRef = { kind, namespace: r.namespace, name: selector.name ?? '' };
   if (refusedSecret(r, ref, selector.optional, where)) return undefined;
   const found = find(r, ref, selector.optional);
+  if (found.kind === 'none') change(r, where, `left out: there is no ${objectTitle(ref)}, and none is needed`);
   if (found.kind !== 'found') return undefined;
   const value = own(found.object.data, selector.key);
   if (value === undefined) {
-    if (selector.optional !== true)
+    if (selector.optional === true) change(r, where, `left out: ${objectTitle(ref)} has no key "${selector.key}", and none is needed`);
+    else
       refuse(
         r,
         'MissingKey',
