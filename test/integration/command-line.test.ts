@@ -1,7 +1,9 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const CLI = join(import.meta.dirname, '../../src/cli.ts');
@@ -80,6 +82,32 @@ describe('bad input', () => {
     expect(checkpointer(run('--activate-after=2s'), wrong).stderr).toContain('the node name is not set');
     expect(checkpointer(run('--activate-after=1s'), { NODE_NAME: 'n' }).stderr).toContain('not-a-kubeconfig');
   });
+});
+
+it('the name of the node is in lower case, as the kubelet has it, whatever the host is called', async () => {
+  const place = mkdtempSync(join(tmpdir(), 'command-line-run-'));
+  const config = {
+    'current-context': 'c',
+    contexts: [{ name: 'c', context: { cluster: 'k', user: 'u' } }],
+    clusters: [{ name: 'k', cluster: { server: 'https://127.0.0.1:1' } }],
+    users: [{ name: 'u', user: { token: 't' } }],
+  };
+  writeFileSync(join(place, 'kubelet.conf'), JSON.stringify(config));
+  const flags = [
+    `--kubeconfig=${place}/kubelet.conf`,
+    `--lock-file=${place}/lock`,
+    `--checkpoint-dir=${place}/store`,
+    '--metrics-address=0',
+  ];
+  const child = spawn(process.execPath, [CLI, ...run('--node-name=Master-1.Example.org', ...flags)], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const ended = once(child, 'close');
+  const [first] = await once(createInterface({ input: child.stderr }), 'line');
+  child.kill('SIGKILL');
+  await ended;
+  rmSync(place, { recursive: true, force: true });
+  expect(JSON.parse(first)).toMatchObject({ msg: 'starting', node: 'master-1.example.org' });
 });
 
 describe('help', () => {
