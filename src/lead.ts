@@ -39,8 +39,11 @@ import { VERSION } from './version.ts';
 
 /** A runtime that does not answer must not hold up saving: after this long it counts as unknown, and its answer wakes the loop when it comes. */
 const RUNTIME_PATIENCE = 1_000;
-/** Without events the runtime is looked at more often. Neither costs an API request. */
-const QUIET = { withEvents: 10_000, withoutEvents: 3_000 };
+/**
+ * Events wake the loop before that; what none tells of (the kubelet's lock, a store that somebody changed) is seen as late as the kubelet sees a change of
+ * its directory without inotify, which it reads again every 20 s. Without events the runtime is looked at more often. Neither costs an API request.
+ */
+const QUIET = { withEvents: 20_000, withoutEvents: 3_000 };
 const FLUX = 200;
 
 export type CheckedOptions = RunOptions & { readonly nodeName: string };
@@ -128,8 +131,8 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
     steppedDown,
     onChange: wake.wake,
   });
-  // For people only: a full disk must not keep the node down.
-  await writeLeader(checkpointDir, {
+  // For people only: neither a full disk nor one that takes its time must keep the node down.
+  const said = writeLeader(checkpointDir, {
     pid: process.pid,
     where: onHost ? 'host' : `a pod of ${self}`,
     since: new Date().toISOString(),
@@ -175,7 +178,7 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
     lost.signal.throwIfAborted();
   } finally {
     mounted.close();
-    await Promise.allSettled([watching.close(), api.stop(), runtime.stop(), owners.stop()]);
+    await Promise.allSettled([watching.close(), api.stop(), runtime.stop(), owners.stop(), said]);
   }
 }
 

@@ -15,7 +15,7 @@ import { type Kubeconfig, loadKubeconfig } from './sources/api/kubeconfig.ts';
 import { VERSION } from './version.ts';
 
 /** How soon a leader notices that its lock file is not the one that others would lock. */
-const LOCK_CHECK = 500;
+const LOCK_CHECK = 1_000;
 /** SIGTERM ends the daemon within 5 s, whatever hangs. */
 const END_BY = 4_500;
 /** Who gives up the lead lets whoever waits have it before it waits itself. */

@@ -22,7 +22,7 @@ export function forgiveCommand(): Command {
       'after',
       `
 A spec is marked when its pod crashed where the copy of another one runs, or did not come up in its trial. It gets no other chance until it
-changes or its mark is cleared. The daemon sees that within 10 s; it need not be restarted.
+changes or its mark is cleared. The daemon sees that within 20 s; it need not be restarted.
 
 Exit codes: 0 cleared, or nothing was marked; 1 it failed; 2 bad input, such as a workload that is not stored.
 

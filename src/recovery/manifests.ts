@@ -13,6 +13,7 @@ import { type ActiveCopy, manifestBytes, parseActiveManifest } from '../checkpoi
 import { MANIFEST_LIMIT } from '../checkpoint/store/format.ts';
 import { copyBaseName, type Workload, workloadKey } from '../checkpoint/workload.ts';
 import { isErrno, readRegular, removeDurable, replaceDurable } from '../platform/durable.ts';
+import type { ReadFile } from '../platform/remembered.ts';
 
 const PREFIX = 'pod-checkpointer.';
 
@@ -29,12 +30,12 @@ export function manifestFileName(pod: V1Pod): string {
 }
 
 /** The files that can be ours, whoever put them there. Throws when the directory cannot be read: that is not the same as an empty one. */
-export async function readManifests(directory: string): Promise<ManifestFile[]> {
+export async function readManifests(directory: string, read: ReadFile = readRegular): Promise<ManifestFile[]> {
   const found: ManifestFile[] = [];
   for (const file of (await readdir(directory)).sort()) {
     if (!file.startsWith(PREFIX)) continue;
     // Whatever else lies there under our prefix (a directory, a FIFO, a file that is too large) is not ours and must not stop us.
-    const bytes = await readRegular(join(directory, file), MANIFEST_LIMIT).catch((error: unknown) => {
+    const bytes = await read(join(directory, file), MANIFEST_LIMIT).catch((error: unknown) => {
       if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'EIO')) throw error;
       return undefined;
     });

@@ -8,6 +8,7 @@ import { generationPath, workloadPath } from '../checkpoint/store/paths.ts';
 import { type IndexCache, readStore, type StoreSnapshot } from '../checkpoint/store/read.ts';
 import type { Workload, WorkloadKey } from '../checkpoint/workload.ts';
 import { kindOf, readRegular } from '../platform/durable.ts';
+import { createRememberingReader } from '../platform/remembered.ts';
 import { editsOfFile } from '../recovery/edits.ts';
 import { type FoundManifest, identify, readManifests } from '../recovery/manifests.ts';
 import { damageOfActive, type Verified } from './active-generations.ts';
@@ -31,11 +32,16 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
   const cache: IndexCache = new Map();
   const compared: Compared = new Map();
   const verified: Verified = new Map();
+  const { read, forgetUnread } = createRememberingReader();
   const damage = new Map<string, string>();
 
   async function look(): Promise<DiskSnapshot> {
     await forgetGone(damage);
-    const [store, files] = await Promise.all([readStore(checkpointDir, cache, Date.now(), damage), readManifests(podManifestPath)]);
+    forgetUnread();
+    const [store, files] = await Promise.all([
+      readStore(checkpointDir, cache, Date.now(), damage, read),
+      readManifests(podManifestPath, read),
+    ]);
     const workloads = [...store.workloads.values()].map(({ workload }) => workload);
     const manifests = identify(files, workloads);
     const found = await damageOfActive(checkpointDir, store, manifests, cache, verified);

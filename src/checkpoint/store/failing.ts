@@ -3,6 +3,7 @@
  * counts for nothing: what it kept from being tried is tried again, and marked again.
  */
 import { isErrno, readRegular, removeDurable } from '../../platform/durable.ts';
+import type { ReadFile } from '../../platform/remembered.ts';
 import type { Digest, Failing } from '../model.ts';
 import type { Workload } from '../workload.ts';
 import { asStoreError, storeFailure } from './errors.ts';
@@ -16,17 +17,17 @@ const DETAIL = 500;
 
 const NONE: ReadonlyMap<Digest, Failing> = new Map();
 
-export async function readFailing(workloadDir: string): Promise<ReadonlyMap<Digest, Failing>> {
+export async function readFailing(workloadDir: string, readFile?: ReadFile): Promise<ReadonlyMap<Digest, Failing>> {
   try {
-    return await read(workloadDir);
+    return await read(workloadDir, readFile);
   } catch (error) {
     if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM')) throw error;
     return NONE;
   }
 }
 
-async function read(workloadDir: string): Promise<ReadonlyMap<Digest, Failing>> {
-  const bytes = await readRegular(failingPath(workloadDir), FILE_LIMIT);
+async function read(workloadDir: string, readFile: ReadFile = readRegular): Promise<ReadonlyMap<Digest, Failing>> {
+  const bytes = await readFile(failingPath(workloadDir), FILE_LIMIT);
   return bytes === undefined ? NONE : decodeFailing(bytes.toString());
 }
 

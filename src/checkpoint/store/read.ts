@@ -8,6 +8,7 @@
 import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, isErrno, kindOf, listDirectory, readRegular } from '../../platform/durable.ts';
+import type { ReadFile } from '../../platform/remembered.ts';
 import type { GenerationNumber, StoredGeneration, StoredWorkload } from '../model.ts';
 import { type Workload, type WorkloadKey, workloadFileName, workloadKey } from '../workload.ts';
 import { DamagedError, FormatError } from './errors.ts';
@@ -70,25 +71,29 @@ export type KnownDamage = ReadonlyMap<string, string>;
 /** Indexes already read and parsed. A generation never changes under its name, so its index is parsed again only when the file is another one. */
 export type IndexCache = Map<string, { readonly stamp: string; readonly sha256: string; readonly index: GenerationIndex }>;
 
-/** Reads everything but the generations' files. An empty or missing store is an empty snapshot. Throws FormatError on a store of a later version. */
+/**
+ * Reads everything but the generations' files. An empty or missing store is an empty snapshot. Throws FormatError on a store of a later version.
+ * @param read the store's small files; for looking again and again, one that remembers them
+ */
 export async function readStore(
   root: string,
   cache: IndexCache = new Map(),
   wallClock: number = Date.now(),
   damage: KnownDamage = new Map(),
+  read: ReadFile = readRegular,
 ): Promise<StoreSnapshot> {
-  await checkFormat(root);
+  await checkFormat(root, read);
   const seen: IndexCache = new Map();
-  const caches = { known: cache, seen, damage };
+  const caches = { known: cache, seen, damage, read };
   const unreadable = new Map<string, string>();
-  const read = await inPairs(await entries(workloadsPath(root)), async (name) => {
+  const found = await inPairs(await entries(workloadsPath(root)), async (name) => {
     const directory = join(workloadsPath(root), name);
     return unlessUnreadable(directory, unreadable, async () => {
-      const workload = await readWorkload(directory, name);
+      const workload = await readWorkload(directory, name, read);
       return workload === undefined ? undefined : { workload, stored: await readStored(directory, workload, caches) };
     });
   });
-  const workloads = new Map(read.flatMap((one) => (one === undefined ? [] : [[workloadKey(one.workload), one] as const])));
+  const workloads = new Map(found.flatMap((one) => (one === undefined ? [] : [[workloadKey(one.workload), one] as const])));
   const retired: RetiredWorkload[] = [];
   const names = await unlessUnreadable(retiredPath(root), unreadable, () => entries(retiredPath(root)));
   for (const entry of names ?? []) {
@@ -96,7 +101,7 @@ export async function readStore(
     if (name === undefined) continue;
     const directory = join(retiredPath(root), entry);
     await unlessUnreadable(directory, unreadable, async () => {
-      const workload = await readWorkload(directory, name);
+      const workload = await readWorkload(directory, name, read);
       if (workload === undefined) return;
       const age = Math.max(0, wallClock - Number(ms));
       retired.push({ workload, entry, age, stored: await readStored(directory, workload, caches) });
@@ -104,7 +109,7 @@ export async function readStore(
   }
   cache.clear();
   for (const [path, index] of seen) cache.set(path, index);
-  return { settledBootId: await readSettledBootId(root), workloads, retired, ...(unreadable.size > 0 && { unreadable }) };
+  return { settledBootId: await readSettledBootId(root, read), workloads, retired, ...(unreadable.size > 0 && { unreadable }) };
 }
 
 /** What the disk answers for one directory (EIO, EUCLEAN, EACCES) is of that directory only. */
@@ -136,9 +141,9 @@ async function inPairs<T, R>(items: readonly T[], task: (item: T) => Promise<R>)
  * Throws FormatError unless this version may read and change what is there. A line that no version writes is damage, not another format: each index
  * says its format, too, and nothing but damage makes a store of ours hold such a line; in a directory without our `workloads` it is somebody else's.
  */
-export async function checkFormat(root: string): Promise<'none' | 'ours' | 'garbled'> {
+export async function checkFormat(root: string, read: ReadFile = readRegular): Promise<'none' | 'ours' | 'garbled'> {
   const ours = (await kindOf(workloadsPath(root))) === 'directory';
-  const bytes = ours ? await tolerant(formatPath(root), 1024) : ((await readRegular(formatPath(root), 1024)) ?? 'absent');
+  const bytes = ours ? await tolerant(formatPath(root), 1024, read) : ((await read(formatPath(root), 1024)) ?? 'absent');
   if (bytes === 'absent') return 'none';
   const line = bytes === 'unreadable' ? ({ state: 'garbled' } as const) : decodeFormatLine(bytes.toString());
   if (line.state === 'format') {
@@ -154,9 +159,9 @@ export async function checkFormat(root: string): Promise<'none' | 'ours' | 'garb
 }
 
 /** The workload of a directory under `workloads` or `retired`; undefined for one that the store did not make. `name`: without the time of retirement. */
-export async function readWorkload(directory: string, name: string): Promise<Workload | undefined> {
+export async function readWorkload(directory: string, name: string, read: ReadFile = readRegular): Promise<Workload | undefined> {
   if ((await kindOf(directory)) !== 'directory') return undefined;
-  const bytes = await tolerant(join(directory, 'workload.json'), MANIFEST_LIMIT);
+  const bytes = await tolerant(join(directory, 'workload.json'), MANIFEST_LIMIT, read);
   const workload = bytes instanceof Buffer ? decodeWorkload(bytes.toString()) : undefined;
   if (workload !== undefined && workloadFileName(workload) === name) return workload;
   // Damaged or gone. Every index says whose it is, too.
@@ -181,6 +186,7 @@ interface Caches {
   readonly known: IndexCache;
   readonly seen: IndexCache;
   readonly damage?: KnownDamage;
+  readonly read?: ReadFile;
 }
 
 /** Looks at a workload that is changed all the time, before what was seen last counts. */
@@ -233,12 +239,12 @@ async function readOnce(directory: string, workload: Workload, caches: Caches): 
     if (pointer === 'damaged' || !damaged.has(pointer.generation)) damagedPointers.push(name);
     return undefined;
   };
-  const newest = await readNewest(directory);
+  const newest = await readNewest(directory, caches.read);
   const highest = Math.max(0, ...generations.keys());
   const newestPointed = pointed('newest', newest);
-  const pointers = await readProven(directory);
+  const pointers = await readProven(directory, caches.read);
   const pointedProven = pointed('proven', typeof pointers === 'object' ? pointers.proven : pointers);
-  const before = await readPrevious(directory);
+  const before = await readPrevious(directory, caches.read);
   // The second pointer of `proven` counts, the file `previous` only where there is none.
   const second =
     typeof pointers === 'string' ? before : (pointers.previous ?? (before === 'damaged' ? before : differing(before, pointers.proven)));
@@ -253,8 +259,8 @@ async function readOnce(directory: string, workload: Workload, caches: Caches): 
     newest: newestPointed !== undefined && typeof newest === 'object' && highest <= newest.highest ? newestPointed : highest || undefined,
     proven: proven ?? previous,
     previous,
-    failing: await readFailing(directory),
-    activations: await readActivations(directory, numbers.length > 0),
+    failing: await readFailing(directory, caches.read),
+    activations: await readActivations(directory, numbers.length > 0, caches.read),
   };
 }
 
@@ -312,15 +318,15 @@ async function stampOf(path: string): Promise<string> {
 }
 
 /** The pointers to the proven generation and to the one before it. */
-export async function readProven(workloadDir: string): Promise<Proven | 'absent' | 'damaged'> {
-  const bytes = await tolerant(pointerPath(workloadDir, 'proven'), 1024);
+export async function readProven(workloadDir: string, read?: ReadFile): Promise<Proven | 'absent' | 'damaged'> {
+  const bytes = await tolerant(pointerPath(workloadDir, 'proven'), 1024, read);
   if (bytes === 'absent') return 'absent';
   return (bytes === 'unreadable' ? undefined : decodeProven(bytes.toString())) ?? 'damaged';
 }
 
 /** The file that repeats the pointer to the generation that was proven before the proven one. */
-export async function readPrevious(workloadDir: string): Promise<Pointer | 'absent' | 'damaged'> {
-  const bytes = await tolerant(pointerPath(workloadDir, 'previous'), 1024);
+export async function readPrevious(workloadDir: string, read?: ReadFile): Promise<Pointer | 'absent' | 'damaged'> {
+  const bytes = await tolerant(pointerPath(workloadDir, 'previous'), 1024, read);
   if (bytes === 'absent') return 'absent';
   return (bytes === 'unreadable' ? undefined : decodePointer(bytes.toString())) ?? 'damaged';
 }
@@ -330,8 +336,8 @@ function differing(pointer: Pointer | 'absent', from: Pointer): Pointer | 'absen
   return pointer !== 'absent' && pointer.generation === from.generation ? 'absent' : pointer;
 }
 
-export async function readNewest(workloadDir: string): Promise<NewestPointer | 'absent' | 'damaged'> {
-  const bytes = await tolerant(pointerPath(workloadDir, 'newest'), 1024);
+export async function readNewest(workloadDir: string, read?: ReadFile): Promise<NewestPointer | 'absent' | 'damaged'> {
+  const bytes = await tolerant(pointerPath(workloadDir, 'newest'), 1024, read);
   if (bytes === 'absent') return 'absent';
   return (bytes === 'unreadable' ? undefined : decodeNewestPointer(bytes.toString())) ?? 'damaged';
 }
@@ -340,9 +346,9 @@ export async function readNewest(workloadDir: string): Promise<NewestPointer | '
  * A counter that cannot be read, or was removed, goes on above any count there was: an activation that has been used must not be used again, its pod may
  * still be there. The first save writes it before its generation, so where there were generations before it is asked for, it is there.
  */
-async function readActivations(workloadDir: string, anyGeneration: boolean): Promise<number> {
+async function readActivations(workloadDir: string, anyGeneration: boolean, read?: ReadFile): Promise<number> {
   const path = activationsPath(workloadDir);
-  const bytes = await tolerant(path, 1024);
+  const bytes = await tolerant(path, 1024, read);
   if (bytes === 'absent' && (!anyGeneration || (await generationNumbers(workloadDir)).length === 0)) return 0;
   const count = bytes instanceof Buffer ? decodeCounter(bytes.toString()) : undefined;
   if (count !== undefined) return count;
@@ -351,8 +357,8 @@ async function readActivations(workloadDir: string, anyGeneration: boolean): Pro
   return Math.max(1_000_000, Math.floor((changed?.mtimeMs ?? Date.now()) / 1000));
 }
 
-async function readSettledBootId(root: string): Promise<string | undefined> {
-  const bytes = await tolerant(nodePath(root), MANIFEST_LIMIT);
+async function readSettledBootId(root: string, read: ReadFile): Promise<string | undefined> {
+  const bytes = await tolerant(nodePath(root), MANIFEST_LIMIT, read);
   if (!(bytes instanceof Buffer)) return undefined;
   try {
     const value: unknown = JSON.parse(bytes.toString());
@@ -372,9 +378,9 @@ async function entries(path: string): Promise<string[]> {
 /** Errors that say nothing about what lies on the disk. */
 const NOT_OF_THE_DISK = ['EMFILE', 'ENFILE', 'ENOMEM'];
 
-async function tolerant(path: string, limit: number): Promise<Buffer | 'absent' | 'unreadable'> {
+async function tolerant(path: string, limit: number, read: ReadFile = readRegular): Promise<Buffer | 'absent' | 'unreadable'> {
   try {
-    return (await readRegular(path, limit)) ?? 'absent';
+    return (await read(path, limit)) ?? 'absent';
   } catch (error) {
     if (isErrno(error, ...NOT_OF_THE_DISK)) throw error;
     return isErrno(error, 'ENOTDIR') ? 'absent' : 'unreadable';
