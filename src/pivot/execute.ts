@@ -6,7 +6,7 @@ import { readStore } from '../checkpoint/store/read.ts';
 import { type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
 import { readRegular, removeDurable, replaceDurable } from '../platform/durable.ts';
 import { type Cluster, ClusterError } from './cluster.ts';
-import { type Component, NAMESPACE, parseStaticPod } from './component.ts';
+import { COMPONENTS, type Component, NAMESPACE, parseStaticPod } from './component.ts';
 import { type NodeFacts, SELF_HOSTED, selfHostedLabel } from './daemonset.ts';
 import { describeDifference, templateDifferences } from './differences.ts';
 import { type Health, healthAfter, type View } from './health.ts';
@@ -142,6 +142,7 @@ async function look(move: Move, journal: Journal, pivot: Pivot): Promise<Health>
       daemonSet: daemonSet !== undefined,
       assigned,
       stored: store.workloads.get(workloadOf(component))?.stored,
+      keptCopies: COMPONENTS.filter((one) => store.workloads.has(workloadOf(one))),
       staticName: parseStaticPod(original.toString('utf8'), component).metadata?.name ?? component,
     };
     return healthAfter(move, view);

@@ -2,7 +2,7 @@
 import type { V1Pod } from '@kubernetes/client-node';
 import { CONFIG_MIRROR } from '../checkpoint/annotations.ts';
 import type { StoredWorkload } from '../checkpoint/model.ts';
-import type { Component } from './component.ts';
+import { COMPONENTS, type Component } from './component.ts';
 import { APP_LABEL, SELF_HOSTED, selfHostedLabel } from './daemonset.ts';
 import { sharedName } from './static-pod.ts';
 import type { Move } from './steps.ts';
@@ -19,6 +19,8 @@ export interface View {
   readonly assigned: readonly string[];
   /** What the store has of the component's workload. */
   readonly stored: StoredWorkload | undefined;
+  /** Components of which the store still has copies in use. */
+  readonly keptCopies: readonly Component[];
   /** metadata.name of the component's static pod as it was. */
   readonly staticName: string;
 }
@@ -40,11 +42,13 @@ export function healthAfter({ step, direction }: Move, view: View): Health {
     case 'apply':
       return view.daemonSet ? runs(shared ?? daemon, 'the static pod') : waiting('the DaemonSet');
     case 'back from apply':
-      return view.daemonSet && view.assigned.length === 0
-        ? waiting('the DaemonSet to be deleted')
-        : daemon !== undefined
-          ? waiting(`pod ${daemon.metadata?.name ?? ''} to end`)
-          : runs(shared, 'the static pod');
+      if (view.daemonSet && view.assigned.length === 0) return waiting('the DaemonSet to be deleted');
+      if (daemon !== undefined) return waiting(`pod ${daemon.metadata?.name ?? ''} to end`);
+      // The step behind the API server's takes it away for a moment. A checkpointer that still had copies would start them meanwhile, and the static pods,
+      // whose ports are exclusive again, could not.
+      if (component === COMPONENTS[0] && view.keptCopies.length > 0)
+        return waiting(`the checkpointer to retire its copies of ${view.keptCopies.join(', ')} (--checkpoint-grace-period)`);
+      return runs(shared, 'the static pod');
     case 'assign': {
       if (view.nodeLabels[selfHostedLabel(component)] !== SELF_HOSTED) return waiting("the node's label");
       const health = runs(daemon, "the DaemonSet's pod");

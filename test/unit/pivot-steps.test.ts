@@ -125,6 +125,7 @@ const VIEW: View = {
   daemonSet: true,
   assigned: [NODE],
   stored: PROVEN,
+  keptCopies: [],
   staticName: 'kube-apiserver',
 };
 const move = (kind: StepKind, direction: Move['direction']): Move => ({ step: { kind, component: 'kube-apiserver' }, index: 0, direction });
@@ -146,6 +147,13 @@ describe('what a move waits for', () => {
     ['the DaemonSet', 'apply', 'there', { pods: [SHARED], daemonSet: false }, 'the DaemonSet'],
     ['nothing more', 'apply', 'there', { pods: [SHARED] }, undefined],
     ['the DaemonSet to go', 'apply', 'back', { pods: [SHARED], assigned: [] }, 'the DaemonSet to be deleted'],
+    [
+      'its copies to be retired, which would take the port',
+      'apply',
+      'back',
+      { pods: [SHARED], daemonSet: false, keptCopies: ['kube-scheduler'] },
+      'the checkpointer to retire its copies of kube-scheduler (--checkpoint-grace-period)',
+    ],
     ['nothing more, as another master uses the DaemonSet', 'apply', 'back', { pods: [SHARED], assigned: ['master-2'] }, undefined],
     ['the label', 'assign', 'there', { pods: [SHARED, daemonPod()], nodeLabels: {} }, "the node's label"],
     ['the pod', 'assign', 'there', { pods: [SHARED] }, "the DaemonSet's pod to be made"],
