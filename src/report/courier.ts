@@ -9,7 +9,7 @@ import type { ApiClient, RequestOptions } from '../sources/api/client.ts';
 import { createEvent, repeatEvent } from '../sources/api/events.ts';
 import { readCondition, writeCondition } from '../sources/api/node-status.ts';
 import { isDue, type NodeCondition, type SentCondition } from './condition.ts';
-import { eventKey, type PendingEvent } from './events.ts';
+import { eventKey, eventNamespace, type PendingEvent } from './events.ts';
 
 export interface Courier {
   /**
@@ -48,12 +48,11 @@ const REMEMBERED = 400;
 
 const WHAT = { event: 'an event', condition: 'the condition of the node' } as const;
 
+/** By sort of what is sent, or by `namespaceOf` an event. */
 interface Retry {
   readonly failures: number;
   readonly notBefore: Millis;
 }
-
-const NO_FAILURES: Retry = { failures: 0, notBefore: 0 };
 
 interface Sent {
   readonly event: PendingEvent;
@@ -65,20 +64,22 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
   const sent = new Map<string, Sent>();
   let condition: SentCondition | undefined;
   let going: Promise<void> | undefined;
-  // Apart from each other: an identity that may not write Events may still write the condition.
-  const retries = { event: NO_FAILURES, condition: NO_FAILURES };
+  // Apart from each other: an identity that may not write Events may still write the condition, and a namespace that takes none (it is being terminated, or has
+  // a quota of them) says nothing about the others.
+  const retries = new Map<string, Retry>();
   const said = new Set<string>();
 
   const options = (): RequestOptions => ({ signal, headTimeoutMs: DEADLINE, bodyTimeoutMs: DEADLINE });
 
-  /** True when the API server took it. After any other answer nothing more of that sort is tried for a while. */
-  function settled(answer: Answer<unknown>, what: keyof typeof retries): boolean {
+  /** True when the API server took it. After any other answer nothing more `of` that sort is tried for a while. */
+  function settled(answer: Answer<unknown>, what: keyof typeof WHAT, of: string = what): boolean {
     if (answer.kind === 'ok') {
-      retries[what] = NO_FAILURES;
+      retries.delete(what);
+      retries.delete(of);
       return true;
     }
-    const failures = retries[what].failures + 1;
-    retries[what] = { failures, notBefore: clock() + Math.min(RETRY_FIRST * 2 ** (failures - 1), RETRY_MAX) };
+    const failures = (retries.get(of)?.failures ?? 0) + 1;
+    retries.set(of, { failures, notBefore: clock() + Math.min(RETRY_FIRST * 2 ** (failures - 1), RETRY_MAX) });
     // Each sort once: an identity without the right would say it for ever.
     const sort = `${what} ${answer.kind === 'unreachable' ? answer.cause : answer.status}`;
     if (!said.has(sort) && !signal.aborted) log.warn({ detail: answer.detail }, `${WHAT[what]} could not be written`);
@@ -86,8 +87,7 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
     return false;
   }
 
-  /** False: nothing more can be sent now. */
-  async function send(event: PendingEvent): Promise<boolean> {
+  async function send(event: PendingEvent): Promise<'taken' | 'not here' | 'not now'> {
     const key = eventKey(event);
     const known = sent.get(key);
     if (known !== undefined && clock() - known.since < SAME_EVENT) {
@@ -101,18 +101,23 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
     return remember(made, key, event, clock());
   }
 
-  function remember(answer: Answer<unknown>, key: string, event: PendingEvent, since: Millis): boolean {
+  /** `not here`: nothing more can be sent to its namespace now; `not now`: nothing at all. */
+  function remember(answer: Answer<unknown>, key: string, event: PendingEvent, since: Millis): 'taken' | 'not here' | 'not now' {
     // Refused for what it says (a namespace that is gone, say): it will never be taken.
     const hopeless = answer.kind === 'status';
     if (hopeless) log.warn({ detail: answer.detail, reason: event.reason }, 'the API server does not take an event: it is dropped');
-    else if (!settled(answer, 'event')) return false;
+    else {
+      const forbidden = answer.kind === 'denied' && answer.status === 403;
+      const taken = settled(answer, 'event', forbidden || answer.kind === 'ok' ? namespaceOf(event) : 'event');
+      if (!taken) return forbidden ? 'not here' : 'not now';
+    }
     sent.delete(key);
     if (!hopeless) sent.set(key, { event, since, at: clock() });
     for (const oldest of sent.keys()) {
       if (sent.size <= REMEMBERED) break;
       sent.delete(oldest);
     }
-    return true;
+    return 'taken';
   }
 
   async function sendCondition(next: NodeCondition): Promise<void> {
@@ -132,7 +137,11 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
   async function round(events: readonly PendingEvent[], next: NodeCondition, { onDelivered, onIdle }: Delivered): Promise<void> {
     let delivered = 0;
     for (const event of events) {
-      if (signal.aborted || !(await send(event))) break;
+      if (signal.aborted) break;
+      if (!mayTry(namespaceOf(event))) continue;
+      const became = await send(event);
+      if (became === 'not now') break;
+      if (became === 'not here') continue;
       onDelivered(event);
       delivered += 1;
     }
@@ -140,11 +149,12 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
     if (delivered > 0) onIdle();
   }
 
-  const isConditionDue = (next: NodeCondition) => clock() >= retries.condition.notBefore && isDue(condition, next, clock());
+  const mayTry = (what: string) => clock() >= (retries.get(what)?.notBefore ?? 0);
+  const isConditionDue = (next: NodeCondition) => mayTry('condition') && isDue(condition, next, clock());
 
   function isEventDue(event: PendingEvent): boolean {
     const known = sent.get(eventKey(event));
-    return clock() >= retries.event.notBefore && (known === undefined || clock() >= known.at + REPEAT);
+    return mayTry('event') && mayTry(namespaceOf(event)) && (known === undefined || clock() >= known.at + REPEAT);
   }
 
   return {
@@ -163,6 +173,8 @@ export function createCourier({ client, nodeName, log, signal, clock, wallClock 
     },
   };
 }
+
+const namespaceOf = (event: PendingEvent) => `events of ${eventNamespace(event)}`;
 
 function isForgotten(answer: Answer<unknown>): boolean {
   return answer.kind === 'status' && answer.status === 404;

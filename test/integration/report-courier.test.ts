@@ -11,12 +11,14 @@ import type { Reason } from '../../src/checkpoint/verdict.ts';
 import { workloadKey } from '../../src/checkpoint/workload.ts';
 import { CONDITION_TYPE } from '../../src/report/condition.ts';
 import { createCourier } from '../../src/report/courier.ts';
+import type { PendingEvent } from '../../src/report/events.ts';
 import { readHistory } from '../../src/report/history.ts';
 import { readOutbox } from '../../src/report/outbox.ts';
 import { createReporter, type Reporter } from '../../src/report/reporter.ts';
 import { type ApiClient, createApiClient } from '../../src/sources/api/client.ts';
 import { loadKubeconfig } from '../../src/sources/api/kubeconfig.ts';
 import { readStatus } from '../../src/status.ts';
+import { connect, startServer } from '../support/api/setup.ts';
 import { startCluster, type TestCluster } from '../support/embedded/cluster.ts';
 import { create, get, list, node, STRATEGIC } from '../support/embedded/objects.ts';
 import { generation, observation, parent, SCHEDULER, stored, workload } from '../support/observations.ts';
@@ -247,4 +249,56 @@ test('a status that was lost is written again, and nothing is told twice', async
   await turn({ reason: 'Protected', copies: 1, proven: 1 });
   await until(async () => (await readStatus(dir))?.workloads[KEY]?.reason === 'Protected');
   expect(await events()).toEqual([]);
+});
+
+test('a namespace that takes no Events, as while it is being terminated, holds up those of no other, and is asked less and less often', async () => {
+  const server = await startServer();
+  const asked: string[] = [];
+  let terminating = true;
+  server.hook = ({ path }, response) => {
+    if (path.endsWith('/events')) asked.push(path);
+    const refused = terminating && path === '/api/v1/namespaces/leaving/events';
+    const status = { kind: 'Status', status: 'Failure', reason: 'Forbidden', message: 'namespace leaving is being terminated', code: 403 };
+    response
+      .writeHead(refused ? 403 : 201, { 'Content-Type': 'application/json' })
+      .end(JSON.stringify(refused ? status : { kind: 'Event' }));
+    return true;
+  };
+  let now = 0;
+  const event = (namespace: string, name: string): PendingEvent => ({
+    about: { kind: 'Pod', namespace, name, uid: name },
+    reason: 'CheckpointRetired',
+    type: 'Normal',
+    message: '',
+    first: '2026-01-01T00:00:00Z',
+    last: '2026-01-01T00:00:00Z',
+    count: 1,
+  });
+  const log = pino({}, { write: () => undefined });
+  const signal = new AbortController().signal;
+  const courier = createCourier({ client: await connect(server.url), nodeName: 'n1', log, signal, clock: () => now, wallClock: () => 0 });
+  let pending = [event('leaving', 'a'), event('leaving', 'b'), event('kube-system', 'c'), event('default', 'd')];
+  const round = async () => {
+    const nothing = { status: 'True', reason: 'AllProven', message: '' } as const;
+    courier.deliver(pending, nothing, {
+      onDelivered: (one) => {
+        pending = pending.filter((other) => other !== one);
+      },
+      onIdle: () => undefined,
+    });
+    await courier.idle();
+  };
+  await round();
+  expect(pending.map(({ about }) => about.name)).toEqual(['a', 'b']);
+  asked.length = 0;
+  for (let second = 1; second <= 300; second++) {
+    now = second * 1_000;
+    await round();
+  }
+  expect(asked.length).toBeGreaterThan(4);
+  expect(asked.length).toBeLessThan(12);
+  terminating = false;
+  now += 60_000;
+  await round();
+  expect(pending).toEqual([]);
 });
