@@ -44,7 +44,8 @@ export function installHostCommand(): Command {
     .addHelpText(
       'after',
       `
-Run twice it changes nothing the second time. A file in its way that it did not write is left alone, and is an error.
+Run twice it changes nothing the second time. A unit in its way that it did not write is left alone, and is an error.
+A file at --install-path is replaced, whoever put it there, and uninstall-host removes it.
 The units take effect at the next boot; on the host itself systemd is told to read them at once.
 
 Exit codes: 0 in place; 1 it failed; 2 bad input.

@@ -103,7 +103,8 @@ function open(path: string): number {
     if (isErrno(error, 'ENOENT'))
       throw new Error(`lock file ${path}: its directory ${dirname(path)} does not exist; make it, or name another --lock-file`);
     if (isErrno(error, 'ELOOP')) throw new Error(`lock file ${path} is a symbolic link: expected a regular file; remove it`);
-    if (isErrno(error, 'EISDIR')) throw new Error(`lock file ${path} is a directory: expected a regular file`);
+    if (isErrno(error, 'EISDIR'))
+      throw new Error(`lock file ${path} is a directory: expected a regular file; move it away, or name another one`);
     if (isErrno(error, 'EACCES', 'EPERM'))
       throw new Error(`lock file ${path}: no permission to open it; run as root, and remove the file if another user made it`);
     throw new Error(`lock file ${path}: ${error instanceof Error ? error.message : String(error)}`);
