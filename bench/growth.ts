@@ -11,8 +11,8 @@ import { cpus, loadavg, release, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { readStatus } from '../src/status.ts';
+import { CriServer } from '../test/support/cri/server.ts';
 import { startCluster, type TestCluster } from '../test/support/embedded/cluster.ts';
-import { startRuntime } from '../test/support/inspect/runtime.ts';
 import { until } from '../test/support/until.ts';
 
 const { values } = parseArgs({ options: { program: { type: 'string', default: 'dist/checkpointer.js' }, json: { type: 'string' } } });
@@ -50,7 +50,10 @@ async function measure({ pods, marked, secret }: Case): Promise<object> {
   const cluster = await startCluster([`--audit-log-path=${audit}`]);
   const names = Array.from({ length: pods }, (_, i) => `pod-${i}`);
   const uids = await populate(cluster, names, marked, secret);
-  const runtime = await startRuntime(join(work, 'cri.sock'), running(names, uids));
+  const runtime = new CriServer(join(work, 'cri.sock'));
+  Object.assign(runtime, running(names, uids));
+  runtime.containerStatus = () => ({ state: 1, startedAt: BigInt(Date.now()) * 1_000_000n });
+  await runtime.start();
   for (const name of ['manifests', 'lock']) mkdirSync(join(work, name));
   const store = join(work, 'store');
   const load = Math.round((loadavg()[0] ?? Number.NaN) * 10) / 10;
@@ -67,7 +70,8 @@ async function measure({ pods, marked, secret }: Case): Promise<object> {
       `--lock-file=${join(work, 'lock/leader')}`,
       `--container-runtime-endpoint=unix://${join(work, 'cri.sock')}`,
       '--metrics-address=0',
-      '--secret-env=refuse',
+      // There are no controllers, and so no Service default/kubernetes.
+      '--kubernetes-service=10.96.0.1:443',
     ],
     { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, MALLOC_ARENA_MAX: '1' } },
   );
@@ -146,7 +150,7 @@ async function populate(cluster: TestCluster, names: readonly string[], marked: 
   return uids;
 }
 
-function running(names: readonly string[], uids: readonly string[]): Parameters<typeof startRuntime>[1] {
+function running(names: readonly string[], uids: readonly string[]): Pick<CriServer, 'sandboxes' | 'containers'> {
   const createdAt = BigInt(Date.now()) * 1_000_000n;
   const labels = (name: string, i: number) => ({
     'io.kubernetes.pod.name': name,
@@ -154,7 +158,6 @@ function running(names: readonly string[], uids: readonly string[]): Parameters<
     'io.kubernetes.pod.uid': uids[i] ?? '',
   });
   return {
-    images: [],
     sandboxes: names.map((name, i) => ({
       id: `sandbox-${i}`,
       metadata: { name, uid: uids[i] ?? '', namespace: 'kube-system', attempt: 0 },
