@@ -1,6 +1,10 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { commandLine, findImage, parseImageTable } from '../../src/embedded/cri/images.ts';
-import { substitutePaths } from '../../src/embedded/cri/mounts.ts';
+import { substitutePaths, withMountinfo } from '../../src/embedded/cri/mounts.ts';
+import { podUidOf } from '../../src/sources/own-pod.ts';
 
 describe('mounts as a substitution of paths', () => {
   const mounts = [
@@ -22,6 +26,21 @@ describe('mounts as a substitution of paths', () => {
     ['a URL', 'https://127.0.0.1:6443', 'https://127.0.0.1:6443'],
   ])('%s', (_what, value, expected) => {
     expect(substitutePaths(value, mounts)).toBe(expected);
+  });
+});
+
+describe('the mountinfo of a container', () => {
+  test('says in which pod it runs, and is found under its own path', () => {
+    const directory = mkdtempSync(join(tmpdir(), 'mountinfo-'));
+    const file = join(directory, 'mountinfo');
+    const uid = '0b4b4a0e-8f5c-4f0e-9f43-5d8f0f4f7c11';
+    const hosts = { containerPath: '/etc/hosts', hostPath: `/var/lib/a kubelet/pods/${uid}/etc-hosts` };
+    const mounts = withMountinfo(file, [hosts]);
+    const text = readFileSync(file, 'utf8');
+    rmSync(directory, { recursive: true });
+    expect(substitutePaths('/proc/self/mountinfo', mounts)).toBe(file);
+    expect(podUidOf(text)).toBe(uid);
+    expect(text).toContain('/var/lib/a\\040kubelet/pods/');
   });
 });
 
