@@ -1,0 +1,107 @@
+/** What a pivot asks of a real (embedded) API server: the lease that keeps masters apart, and the deployment of the checkpointer. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Cluster, ClusterError, connectCluster } from '../../src/pivot/cluster.ts';
+import { SELF_HOSTED, selfHostedLabel, toDaemonSet } from '../../src/pivot/daemonset.ts';
+import { deploy, deployables } from '../../src/pivot/deploy.ts';
+import { LEASE, leaseHolder, releaseLease, takeLease } from '../../src/pivot/lease.ts';
+import { type ApiClient, createApiClient } from '../../src/sources/api/client.ts';
+import { loadKubeconfig } from '../../src/sources/api/kubeconfig.ts';
+import { startCluster, type TestCluster } from '../support/embedded/cluster.ts';
+import { kubeadmPod } from '../support/pivot/kubeadm.ts';
+
+let server: TestCluster;
+let client: ApiClient;
+let cluster: Cluster;
+beforeAll(async () => {
+  server = await startCluster();
+  client = createApiClient(await loadKubeconfig(server.pki.adminConf));
+  cluster = connectCluster(client, new AbortController().signal);
+}, 60_000);
+afterAll(async () => {
+  client?.close();
+  await server?.stop();
+});
+
+const now = new Date('2026-11-21T15:41:04Z');
+
+describe('the lease of a pivot', () => {
+  it('is had by one node at a time, again by the same one, and by the next when it was given back', async () => {
+    await takeLease(cluster, 'master-1', now);
+    await takeLease(cluster, 'master-1', now);
+    await expect(takeLease(cluster, 'master-2', now)).rejects.toThrow(`node master-1 is in the middle of a pivot`);
+    await expect(takeLease(cluster, 'master-2', now)).rejects.toThrow(`kubectl -n kube-system delete lease ${LEASE}`);
+    await releaseLease(cluster, 'master-2');
+    expect(await leaseHolder(cluster)).toBe('master-1');
+    await releaseLease(cluster, 'master-1');
+    await takeLease(cluster, 'master-2', now);
+    expect(await leaseHolder(cluster)).toBe('master-2');
+    await releaseLease(cluster, 'master-2');
+  });
+
+  it('is had by one of two that take it at once', async () => {
+    const taken = await Promise.allSettled(['master-1', 'master-2'].map((node) => takeLease(cluster, node, now)));
+    expect(taken.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+    await cluster.deleteLease(LEASE);
+  });
+});
+
+describe('what a pivot tells the API server', () => {
+  it('are labels, which say what nodes are assigned', async () => {
+    await server.admin.request('POST', '/api/v1/nodes', {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name: 'master-1', labels: { other: 'stays' } },
+    });
+    await cluster.label('master-1', selfHostedLabel('kube-scheduler'), SELF_HOSTED);
+    expect(await cluster.assigned('kube-scheduler')).toEqual(['master-1']);
+    expect(await cluster.assigned('kube-apiserver')).toEqual([]);
+    await cluster.label('master-1', selfHostedLabel('kube-scheduler'), null);
+    expect((await cluster.node('master-1'))?.metadata?.labels).toEqual({ other: 'stays' });
+  });
+
+  it('are DaemonSets, which can be tried before they are made', async () => {
+    const outcome = toDaemonSet('kube-scheduler', kubeadmPod('kube-scheduler', { nodeIP: '10.0.0.10', minor: 36 }), {
+      name: 'master-1',
+      hostIP: '10.0.0.10',
+    });
+    if (outcome.kind === 'refused') throw new Error('a DaemonSet was expected');
+    await cluster.createDaemonSet(outcome.daemonSet, true);
+    expect(await cluster.daemonSet('kube-scheduler')).toBeUndefined();
+    expect((await cluster.createDaemonSet(outcome.daemonSet)).metadata?.uid).toBeDefined();
+    await cluster.deleteDaemonSet('kube-scheduler');
+    await cluster.deleteDaemonSet('kube-scheduler');
+    expect(await cluster.daemonSet('kube-scheduler')).toBeUndefined();
+  });
+
+  it('needs an administrator, and says so', async () => {
+    const node = createApiClient(await loadKubeconfig(server.pki.kubeletConf));
+    const asNode = connectCluster(node, new AbortController().signal);
+    await expect(asNode.daemonSet('kube-scheduler')).rejects.toThrow(/give an administrator's --kubeconfig/);
+    await expect(asNode.daemonSet('kube-scheduler')).rejects.toBeInstanceOf(ClusterError);
+    node.close();
+  });
+});
+
+describe('the checkpointer', () => {
+  const text = `
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: pod-checkpointer, namespace: kube-system}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: kube-system}
+---
+`;
+
+  it('is deployed from its manifest; what is there stays as it is', async () => {
+    const signal = new AbortController().signal;
+    expect(await deploy(client, deployables(text, 'x.yaml'), signal)).toEqual(['ServiceAccount pod-checkpointer', 'ConfigMap settings']);
+    expect(await deploy(client, deployables(text, 'x.yaml'), signal)).toEqual([]);
+  });
+
+  it('is not deployed from a manifest with something else in it', () => {
+    const more = `${text}apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n`;
+    expect(() => deployables(more, 'x.yaml')).toThrow('x.yaml: Namespace other cannot be deployed here');
+  });
+});
