@@ -4,7 +4,7 @@ import type { Check } from '../inspect/doctor/checks.ts';
 import type { DoctorOptions } from '../inspect/doctor/gather.ts';
 import { bootIdFileFlag, DEFAULT_KUBECONFIG, DEFAULT_RUNTIME_ENDPOINT, lockFileFlag } from './host-options.ts';
 import { addStoreFlags, durationFlag, flag } from './options.ts';
-import { table } from './table.ts';
+import { printable, table } from './table.ts';
 
 /** Something is wrong. */
 const EXIT_WRONG = 3;
@@ -44,7 +44,8 @@ Examples:
     });
 }
 
-function asTable(found: readonly Check[]): string {
+function asTable(given: readonly Check[]): string {
+  const found = printable(given);
   const rows = found.map(({ check, state, seen }) => [state, check, seen]);
   const todo = found.flatMap(({ check, advice }) => (advice === undefined ? [] : [`  ${check}: ${advice}\n`]));
   return [table(['STATE', 'CHECK', 'SEEN'], rows), ...(todo.length === 0 ? [] : ['\nWhat to do:\n', ...todo])].join('');

@@ -3,7 +3,19 @@
 /** Gives a cell, already padded, its colour. */
 export type Paint = (padded: string, text: string, column: number) => string;
 
-export function table(head: readonly string[], rows: readonly (readonly string[])[], paint: Paint = (padded) => padded): string {
+/**
+ * The same without control characters in its texts. What an API server, a runtime or a pod's author wrote stays on its line, and tells a terminal nothing:
+ * whoever looks is root.
+ */
+export function printable<T>(value: T): T {
+  if (typeof value === 'string') return value.replaceAll(/\p{Cc}+/gu, ' ') as T;
+  if (Array.isArray(value)) return value.map(printable) as T;
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, printable(member)])) as T;
+}
+
+export function table(head: readonly string[], cells: readonly (readonly string[])[], paint: Paint = (padded) => padded): string {
+  const rows = printable(cells);
   const widths = head.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
   const line = (row: readonly string[], painted: Paint): string => {
     const last = row.findLastIndex((cell) => cell !== '');

@@ -1,11 +1,12 @@
 /** One workload as text. Pure. */
-import { age, size } from '../commands/table.ts';
+import { age, printable, size } from '../commands/table.ts';
 import type { GenerationDetail, ParentDetail, WorkloadDetail } from './detail.ts';
 import type { Difference } from './diff.ts';
 import { type Colour, PLAIN, pairs } from './render.ts';
 import type { WorkloadReport } from './report.ts';
 
-export function renderDetail(report: WorkloadReport, detail: WorkloadDetail, now: number, colour: Colour = PLAIN): string {
+export function renderDetail(of: WorkloadReport, close: WorkloadDetail, now: number, colour: Colour = PLAIN): string {
+  const [report, detail] = [printable(of), printable(close)];
   const parent = report.parent.name ?? 'unknown';
   const restarts = report.parent.restarts === undefined ? '' : `, ${report.parent.restarts} restarts`;
   const up = report.parent.runningSince === undefined ? report.parent.state : `running for ${age(report.parent.runningSince, now)}`;

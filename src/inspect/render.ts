@@ -1,5 +1,5 @@
 /** The report as text for a terminal. Pure: the same report and time give the same text. */
-import { age, size, table } from '../commands/table.ts';
+import { age, printable, size, table } from '../commands/table.ts';
 import type { Finding } from './finding.ts';
 import type { Verdict } from './power-cut.ts';
 import type { GenerationRef, Inspection, LeaderReport, NodeReport, StoreReport, WorkloadReport } from './report.ts';
@@ -20,7 +20,8 @@ export function wantsColour(terminal: boolean, env: Readonly<Record<string, stri
 
 const TONES: Readonly<Record<Verdict, Tone>> = { recovers: 'good', 'recovers with warnings': 'doubtful', 'does not recover': 'bad' };
 
-export function renderInspection(report: Inspection, wide: boolean, colour: Colour = PLAIN): string {
+export function renderInspection(given: Inspection, wide: boolean, colour: Colour = PLAIN): string {
+  const report = printable(given);
   const now = Date.parse(report.at);
   const parts = [
     `${pairs(nodeLines(report.node, report, now, wide, colour))}\n`,

@@ -195,6 +195,27 @@ describe('inspect', () => {
   });
 });
 
+it('what others wrote stays on its line and does nothing to the terminal', async () => {
+  await host.save('kube-scheduler', 'registry.example.org/kube\x1b[2Jscheduler\nowned:1');
+  const odd = 'first\nsecond\x1b]0;owned\x07\x9b2J';
+  const key = 'kube-system/DaemonSet/kube-scheduler';
+  const status = { namespace: 'kube-system', kind: 'DaemonSet', name: 'kube-scheduler', reason: 'Refused', message: odd, since: odd };
+  writeFileSync(join(host.store, 'status.json'), JSON.stringify({ api: 'ok', workloads: { [key]: status } }));
+  await appendHistory(host.store, [
+    { at: odd, workload: key, namespace: 'kube-system', to: 'Refused', state: 'saved', milestones: [], message: odd },
+  ]);
+  await runtimeWith();
+  for (const args of [['inspect'], ['inspect', '-o', 'wide'], ['inspect', 'kube-scheduler']]) {
+    const { out } = await checkpointer(...args, ...flags);
+    expect(out).toContain('first second ]0;owned 2J');
+    expect(out.replaceAll('\n', '')).not.toMatch(/\p{Cc}/u);
+  }
+  const { out } = await checkpointer('history', `--checkpoint-dir=${host.store}`);
+  expect(out.replaceAll('\n', '')).not.toMatch(/\p{Cc}/u);
+  const doctor = await checkpointer('doctor', ...flags, `--container-runtime-endpoint=unix://${host.dir}/\x1b[2J`);
+  expect(doctor.out.replaceAll('\n', '')).not.toMatch(/\p{Cc}/u);
+});
+
 describe('inspect of one workload', () => {
   it('shows its past, its generations, their files and how they differ', async () => {
     await host.save('kube-scheduler');
