@@ -1,6 +1,7 @@
 /** `checkpointer install-host` and `uninstall-host`: the executable and its units on the host, put there from the host itself or from a container. */
 import { execFile } from 'node:child_process';
 import { access, constants, stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { Command, Option } from 'commander';
 import type { Change } from '../host/install.ts';
@@ -17,6 +18,11 @@ interface InstallOptions extends Omit<HostPlaces, 'executable' | 'loadCredential
   readonly guard?: true;
   readonly loadCredential?: true;
   readonly dryRun?: true;
+}
+
+interface UninstallOptions extends Pick<InstallOptions, 'hostRoot' | 'installPath' | 'checkpointDir' | 'podManifestPath' | 'dryRun'> {
+  readonly purgeStore?: true;
+  readonly yes?: true;
 }
 
 const hostRootFlag = (): Option => flag('--host-root <dir>', "where the host's file system is mounted").default('/');
@@ -58,12 +64,27 @@ Examples:
 }
 
 export function uninstallHostCommand(): Command {
-  return new Command('uninstall-host')
-    .description('Take away everything that install-host put on the host. The store and active copies stay.')
+  return addStoreFlags(new Command('uninstall-host'))
+    .description('Take away everything that install-host put on the host. Active copies stay, and the store without --purge-store.')
     .addOption(hostRootFlag())
     .addOption(installPathFlag())
+    .addOption(new Option('--purge-store', 'also delete the store, with every copy and the Secrets in them'))
+    .addOption(new Option('--yes', 'with --purge-store: do not ask'))
     .addOption(dryRunFlag())
-    .action(uninstall);
+    .addHelpText(
+      'after',
+      `
+--purge-store is refused while a manifest of a copy lies in --pod-manifest-path, and for anything but a store; no link is followed to one.
+
+Exit codes: 0 done, or nothing to do; 1 it failed, is refused, or was not wanted; 2 bad input.
+
+Examples:
+  checkpointer uninstall-host --dry-run
+  checkpointer uninstall-host --purge-store --yes`,
+    )
+    .action(async (options: UninstallOptions) => {
+      process.exitCode = await uninstall(options);
+    });
 }
 
 async function install(options: InstallOptions): Promise<void> {
@@ -80,22 +101,44 @@ async function install(options: InstallOptions): Promise<void> {
   await perform(hostRoot, changes, dryRun === true);
 }
 
-async function uninstall({ hostRoot, installPath, dryRun }: Pick<InstallOptions, 'hostRoot' | 'installPath' | 'dryRun'>): Promise<void> {
+async function uninstall(options: UninstallOptions): Promise<number> {
+  const { hostRoot, installPath, checkpointDir, podManifestPath } = options;
+  const dryRun = options.dryRun === true;
   await expectDirectory('--host-root', hostRoot);
   const { planUninstall } = await import('../host/install.ts');
   const changes = await planUninstall(hostRoot, installPath);
+  const places = { root: hostRoot, checkpointDir: resolve(checkpointDir), podManifestPath: resolve(podManifestPath) };
+  const { findStore, purgeStore } = await import('../host/purge.ts');
+  const store = options.purgeStore === true ? await findStore(places) : undefined;
+  const what = store?.pivoted === true ? ' and what unpivot puts back' : '';
+  if (store !== undefined && !dryRun && options.yes !== true) {
+    const { confirmed } = await import('./confirm.ts');
+    if (!(await confirmed(`Delete the store ${store.path} with every copy${what} in it, for good?`))) {
+      process.stdout.write('nothing was changed\n');
+      return 1;
+    }
+  }
   const names = UNIT_NAMES.filter((name) => changes.some(({ kind, path }) => kind === 'remove' && path === `/etc/systemd/system/${name}`));
-  if (dryRun !== true && names.length > 0) await systemctl(hostRoot, 'stop', ...names);
-  await perform(hostRoot, changes, dryRun === true);
+  if (!dryRun && names.length > 0) await systemctl(hostRoot, 'stop', ...names);
+  await perform(
+    hostRoot,
+    changes,
+    dryRun,
+    store === undefined ? undefined : `remove  ${places.checkpointDir}/ with every copy${what} in it`,
+  );
+  if (store !== undefined && !dryRun) await purgeStore(places, store);
+  return 0;
 }
 
-async function perform(hostRoot: string, changes: readonly Change[], dryRun: boolean): Promise<void> {
+/** `also`: what the caller does afterwards. */
+async function perform(hostRoot: string, changes: readonly Change[], dryRun: boolean, also?: string): Promise<void> {
   const { carryOut, describeChange, isChange } = await import('../host/install.ts');
   for (const change of changes) {
     process.stdout.write(`${describeChange(change)}\n`);
     if (!dryRun) await carryOut(hostRoot, change);
   }
-  if (!changes.some(isChange)) process.stdout.write('nothing to change\n');
+  if (also !== undefined) process.stdout.write(`${also}\n`);
+  if (!changes.some(isChange)) process.stdout.write(also === undefined ? 'nothing to change\n' : '');
   else if (!dryRun) await systemctl(hostRoot, 'daemon-reload');
 }
 

@@ -247,7 +247,7 @@ async function list(directory: string): Promise<string[]> {
  * Nothing on the way to it leads out of the host's root: from a container an absolute link of the host (/opt -> /var/opt, say) leads to the container's own
  * files. Throws ForeignFileError.
  */
-async function expectInside(root: string, path: string): Promise<void> {
+export async function expectInside(root: string, path: string): Promise<void> {
   const own = await realpath(root);
   for (let part = path; part !== '/'; part = dirname(part)) {
     const there = await kindOf(join(root, part));

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { UNIT_MARK } from '../../src/host/units.ts';
-import { checkpointer } from '../support/host/host.ts';
+import { checkpointer, type Host, testHost } from '../support/host/host.ts';
 
 let root: string;
 let executable: string;
@@ -173,6 +173,80 @@ describe('uninstall-host', () => {
     await writeFile(at('pod-checkpointer.service.d/override.conf'), '[Service]\nNice=1\n');
     expect((await uninstall()).code).toBe(0);
     expect(await tree()).toContain('etc/systemd/system/pod-checkpointer.service.d/override.conf');
+  });
+});
+
+describe('uninstall-host --purge-store', () => {
+  let host: Host;
+  let before: string[];
+  const purge = (...more: string[]) =>
+    uninstall('--purge-store', `--checkpoint-dir=${hosts(host.store)}`, `--pod-manifest-path=${hosts(host.manifests)}`, ...more);
+  /** As a path of the host that is mounted at `root`. */
+  const hosts = (path: string) => path.slice(root.length);
+  beforeEach(async () => {
+    host = await testHost(root);
+    await host.save('kube-apiserver');
+    before = await tree();
+  });
+
+  test('deletes the store with everything in it', async () => {
+    await install();
+    const { code, out, err } = await purge('--yes');
+    expect(code, err).toBe(0);
+    expect(out).toContain(`remove  ${hosts(host.store)}/ with every copy in it`);
+    expect(await tree()).toEqual(before.filter((path) => !`/${path}`.startsWith(hosts(host.store))));
+    expect(await purge('--yes')).toMatchObject({ code: 0, out: 'nothing to change\n' });
+  });
+
+  test('keeps it where nobody says so, and with --dry-run', async () => {
+    expect((await purge()).code).toBe(2);
+    expect((await purge('--dry-run')).out).toContain('with every copy in it');
+    expect((await uninstall(`--checkpoint-dir=${hosts(host.store)}`)).code).toBe(0);
+    expect(await tree()).toEqual(before);
+  });
+
+  test('is refused, and nothing else is done either, while a copy is active', async () => {
+    await install();
+    const active = join(host.manifests, 'pod-checkpointer.kube-system.kube-apiserver-g1-a1.json');
+    await writeFile(active, '{}');
+    before = await tree();
+    const { code, err } = await purge('--yes');
+    expect([code, err]).toEqual([1, expect.stringContaining(hosts(active))]);
+    expect(await tree()).toEqual(before);
+  });
+
+  test.each<[string, (path: string) => Promise<unknown>]>([
+    ['a link to a store', (path) => symlink('store', path)],
+    ['a directory of somebody else', (path) => mkdir(path)],
+    ['a file', (path) => writeFile(path, '')],
+  ])('is refused for %s', async (_, make) => {
+    const path = join(host.dir, 'other');
+    await make(path);
+    before = await tree();
+    const { code, err } = await purge(`--checkpoint-dir=${hosts(path)}`, '--yes');
+    expect([code, err]).toEqual([2, expect.stringContaining(hosts(path))]);
+    expect(await tree()).toEqual(before);
+  });
+
+  test('follows no link that is in it', async () => {
+    const elsewhere = join(host.dir, 'elsewhere');
+    await mkdir(elsewhere);
+    await writeFile(join(elsewhere, 'kept'), '');
+    await symlink(elsewhere, join(host.store, 'link'));
+    expect((await purge('--yes')).code).toBe(0);
+    expect(await readdir(elsewhere)).toEqual(['kept']);
+  });
+
+  test('goes on where a power cut ended it', async () => {
+    await rm(join(host.store, 'workloads'), { recursive: true });
+    expect((await purge('--yes')).code).toBe(0);
+    expect(await tree()).not.toContain(hosts(host.store).slice(1));
+  });
+
+  test('says that the way back of a pivot goes with it', async () => {
+    await mkdir(join(host.store, 'pivot'));
+    await writeFile(join(host.store, 'pivot/journal.json'), '{}');
+    expect((await purge('--dry-run')).out).toContain('with every copy and what unpivot puts back in it');
   });
 });
 
