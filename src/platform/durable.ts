@@ -190,8 +190,13 @@ export async function kindOf(path: string): Promise<'absent' | 'file' | 'directo
   }
 }
 
+/** errno(3) of Linux, where libuv has no name: Node's code is then `Unknown system error -122`. */
+const UNNAMED: Readonly<Record<number, string>> = { 67: 'ENOLINK', 74: 'EBADMSG', 116: 'ESTALE', 117: 'EUCLEAN', 122: 'EDQUOT' };
+
 export function errnoOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) return undefined;
+  const number = /^Unknown system error -([0-9]+)$/.exec(error.code)?.[1];
+  return UNNAMED[Number(number)] ?? error.code;
 }
 
 export function isErrno(error: unknown, ...codes: string[]): boolean {

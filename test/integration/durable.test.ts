@@ -1,4 +1,5 @@
-/** Temporary files: unique, and none of a killed writer stays. */
+/** Temporary files: unique, and none of a killed writer stays. Short writes. */
+import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -50,4 +51,16 @@ test('a change that may not be committed leaves the file and nothing else', asyn
   await expect(replaceDurable(path, Buffer.from('new'), { confirm })).rejects.toThrow('the lock was lost');
   expect(await readFile(path, 'utf8')).toBe('old');
   expect(await readdir(dir)).toEqual(['proven']);
+});
+
+test('a write that the file system takes only the first part of is no success: the rest is asked for, and refused', () => {
+  // Above its limit for a file's size a process gets a short write first, as on a nearly full disk, and an error for the rest.
+  const durable = JSON.stringify(join(import.meta.dirname, '../../src/platform/durable.ts'));
+  const path = JSON.stringify(join(dir, 'file'));
+  const script = `import { createDurable } from ${durable};
+    const made = createDurable(${path}, Buffer.alloc(10_000, 'x'), 0o600);
+    console.log(await made.then(() => 'done', (error) => error.code));`;
+  const limited = ['--fsize=4096', process.execPath, '--input-type=module', '-e', script];
+  const { stdout, stderr } = spawnSync('prlimit', limited, { encoding: 'utf8' });
+  expect(stdout, stderr).toBe('EFBIG\n');
 });

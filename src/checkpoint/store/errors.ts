@@ -17,7 +17,7 @@ export type StoreFailure =
   | 'StoreFull'
   /** EROFS. */
   | 'StoreReadOnly'
-  /** EIO, and whatever else the disk or its file system answers. */
+  /** EIO, EUCLEAN, and what else a disk or its file system answers that fails. */
   | 'StoreFailing'
   /** EMFILE, ENFILE. */
   | 'TooManyOpenFiles'
@@ -31,6 +31,16 @@ const FAILURES: Readonly<Record<string, StoreFailure>> = {
   EDQUOT: 'StoreFull',
   EROFS: 'StoreReadOnly',
   EIO: 'StoreFailing',
+  // What file systems answer for metadata that is not whole, and disks for what cannot be read, or when they are gone. No errno that sockets have, too.
+  EUCLEAN: 'StoreFailing',
+  EBADMSG: 'StoreFailing',
+  EILSEQ: 'StoreFailing',
+  ENODATA: 'StoreFailing',
+  EREMOTEIO: 'StoreFailing',
+  ENOLINK: 'StoreFailing',
+  ENODEV: 'StoreFailing',
+  ENXIO: 'StoreFailing',
+  ESTALE: 'StoreFailing',
   EMFILE: 'TooManyOpenFiles',
   ENFILE: 'TooManyOpenFiles',
   EACCES: 'StoreDenied',
@@ -69,5 +79,7 @@ export function storeFailure(error: unknown): StoreFailure | undefined {
 export function asStoreError(error: unknown, root: string): unknown {
   const failure = storeFailure(error);
   if (failure === undefined || error instanceof StoreError || !(error instanceof Error)) return error;
-  return new StoreError(failure, `the store ${root} is as it was: ${error.message}`, { cause: error });
+  const errno = errnoOf(error);
+  const message = errno === undefined || error.message.includes(errno) ? error.message : `${errno}: ${error.message}`;
+  return new StoreError(failure, `the store ${root} is as it was: ${message}`, { cause: error });
 }

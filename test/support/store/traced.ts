@@ -31,7 +31,7 @@ export const STATE_CHANGING = [
   'statfs',
 ] as const;
 
-export type Errno = 'ENOSPC' | 'EIO' | 'EROFS' | 'EMFILE' | 'EACCES';
+export type Errno = 'ENOSPC' | 'EIO' | 'EROFS' | 'EMFILE' | 'EACCES' | 'EDQUOT' | 'EUCLEAN' | 'EBADMSG' | 'ENODATA';
 
 /** A fault at the n-th call, from 1, of one system call: strace counts each by itself. */
 export type Fault =
