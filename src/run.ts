@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { Digest, Observation } from './checkpoint/model.ts';
+import { hasCopies } from './checkpoint/store/layout.ts';
 import type { CheckedOptions } from './lead.ts';
 import { acquireLeaderLock, giveWay, type LeaderLock } from './lock/leader.ts';
 import { onFsync } from './platform/fsync-times.ts';
@@ -11,7 +12,7 @@ import { createMetrics, type Metrics } from './platform/metrics.ts';
 import { createEndpoint } from './platform/metrics-server.ts';
 import { reportMetrics } from './report/metrics.ts';
 import type { Reported } from './report/reporter.ts';
-import { type Kubeconfig, loadKubeconfig } from './sources/api/kubeconfig.ts';
+import { type Kubeconfig, loadKubeconfig, unusableKubeconfig } from './sources/api/kubeconfig.ts';
 import { VERSION } from './version.ts';
 
 /** How soon a leader notices that its lock file is not the one that others would lock. */
@@ -30,8 +31,8 @@ interface Process {
 }
 
 export async function run(options: CheckedOptions): Promise<void> {
-  const kubeconfig = await loadKubeconfig(options.kubeconfig);
   const log = createLog(options.v);
+  const kubeconfig = await usableKubeconfig(options, log);
   const ending = new AbortController();
   const end = (signal: NodeJS.Signals) => {
     if (ending.signal.aborted) return;
@@ -73,6 +74,20 @@ async function ownCopyComes({ giveWay, self, podManifestPath }: CheckedOptions):
   const { listManifests } = await import('./recovery/manifests.ts');
   const manifests = await listManifests(podManifestPath).catch(() => []);
   return manifests.some(({ workload }) => workload === self);
+}
+
+/** On a node that has copies nothing in recovery needs the API server: a kubeconfig that cannot be used is said, and read again when it is another one. */
+async function usableKubeconfig({ kubeconfig: file, checkpointDir }: CheckedOptions, log: Logger): Promise<Kubeconfig> {
+  try {
+    return await loadKubeconfig(file);
+  } catch (error) {
+    if (!(await hasCopies(checkpointDir))) throw error;
+    log.error(
+      { error: error instanceof Error ? error.message : String(error) },
+      'goes on without an API server until the kubeconfig can be used',
+    );
+    return unusableKubeconfig(file);
+  }
 }
 
 /** Waits for the lock, and leads until it ends; the spec of the checkpointer for which the lead was given up, where it was. */

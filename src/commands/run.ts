@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { Command } from 'commander';
+import { hasCopies } from '../checkpoint/store/layout.ts';
 import { DEFAULT_METRICS_ADDRESS, parseListenAddress } from '../platform/metrics-server.ts';
 import { parseEndpoint } from '../sources/cri/endpoint.ts';
 import { expectTwoLocks, kubeletLockFileFlag } from './host-options.ts';
@@ -187,7 +188,8 @@ async function checked(options: RunOptions): Promise<string> {
   const { nodeName, kubeconfig, podManifestPath, checkpointDir, lockFile, kubeletLockFile, kubernetesService, self } = options;
   if (nodeName === undefined || nodeName === '')
     throw new InputError('the node name is not set: give --node-name, or set NODE_NAME (in a pod: from spec.nodeName)');
-  await access(kubeconfig, constants.R_OK).catch((error: unknown) => {
+  await access(kubeconfig, constants.R_OK).catch(async (error: unknown) => {
+    if (await hasCopies(checkpointDir)) return;
     throw new InputError(
       `--kubeconfig ${kubeconfig}: cannot be read (${codeOf(error)}); expected a kubeconfig file, such as the node's /etc/kubernetes/kubelet.conf`,
     );

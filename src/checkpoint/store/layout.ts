@@ -85,3 +85,8 @@ export async function freeEntry(directory: string, name: string, ms: number): Pr
     if ((await kindOf(path)) === 'absent') return path;
   }
 }
+
+/** Whether anything was ever stored here, as far as one look tells. */
+export async function hasCopies(root: string): Promise<boolean> {
+  return (await listDirectory(workloadsPath(root)).catch(() => [])).some((name) => !name.startsWith('.'));
+}

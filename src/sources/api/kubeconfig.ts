@@ -53,6 +53,15 @@ export async function loadKubeconfig(file: string): Promise<Kubeconfig> {
   return parseKubeconfig(text, path.resolve(file));
 }
 
+/**
+ * In place of a kubeconfig that cannot be used, which a power cut may have torn: an API server that nobody reaches, until the file says another one. What
+ * brings the node back needs none.
+ */
+export function unusableKubeconfig(file: string): Kubeconfig {
+  const server = new URL('https://127.0.0.1:1');
+  return { file: path.resolve(file), context: '', server, ca: undefined, serverName: undefined, login: { kind: 'token', token: 'none' } };
+}
+
 /** @param file absolute path of the file; relative paths in a kubeconfig are relative to its directory. */
 export function parseKubeconfig(text: string, file: string): Kubeconfig {
   const fail = (message: string): never => {
