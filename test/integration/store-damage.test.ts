@@ -177,6 +177,18 @@ describe('a damaged file of the proven generation', () => {
   });
 });
 
+// A volume that its pod may not enter any more, or that others may write to, is not the one that was proven.
+describe.skipIf(!isRoot)('a directory of a generation', () => {
+  test.each(['files', 'files/secrets', 'files/config'].flatMap((path) => Object.keys(OWNED).map((kind) => ({ path, kind }))))(
+    '$path $kind: is found',
+    async ({ path, kind }) => {
+      await OWNED[kind]?.(join(generation(2), path));
+      damages++;
+      await expect(loadGeneration(store, SCHEDULER, 2)).rejects.toThrow(`${path} has another mode or owner than when it was written`);
+    },
+  );
+});
+
 describe('a damaged pointer', () => {
   test.each(Object.keys(DAMAGE))(
     'proven %s: the one that was proven before it serves, nothing is deleted, and the next proof repairs it',
