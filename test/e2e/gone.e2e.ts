@@ -1,8 +1,8 @@
 /** What is taken away on purpose, and when its copies follow; with bootkube's own end-to-end tests among it. */
 import { describe, expect, it } from 'vitest';
-import { until } from '../support/until.ts';
 import { copiesOf, deletePod, deleteSet, reschedule, rolledOut, statusOf, unschedule } from './support/actions.ts';
 import { daemonSet } from './support/control-plane.ts';
+import { eventually } from './support/eventually.ts';
 import { noMachine, onNode } from './support/scenario.ts';
 import { settled } from './support/settled.ts';
 
@@ -16,7 +16,7 @@ describe.skipIf(noMachine('what is taken away'))('on a single master', () => {
   it('a DaemonSet deleted on purpose is retired, and comes back when it is made anew', async () => {
     const seen = await measure('DaemonSet of the scheduler deleted', async () => {
       await deleteSet(node(), 'kube-scheduler');
-      await until(() => retired('kube-scheduler'), 240_000);
+      await eventually(() => retired('kube-scheduler'), 240_000);
     });
     expect(seen.outages).toEqual([]);
     // By hand, as there is no scheduler to bind its pod.
@@ -27,7 +27,7 @@ describe.skipIf(noMachine('what is taken away'))('on a single master', () => {
   it('a node selector that no longer has the node retires the copy', async () => {
     const seen = await measure('node selector of the controller manager changed', async () => {
       await unschedule(node(), 'kube-controller-manager');
-      await until(() => retired('kube-controller-manager'), 240_000);
+      await eventually(() => retired('kube-controller-manager'), 240_000);
     });
     expect(seen.outages).toEqual([]);
   });
@@ -46,7 +46,7 @@ describe.skipIf(noMachine("the predecessor's end-to-end tests"))("bootkube's end
   it('API server deleted: its copy takes over until its pod is back', async () => {
     await measure('API server deleted', async () => {
       await deletePod(node(), 'kube-apiserver');
-      await until(() => !node().isReady, 60_000);
+      await eventually(() => !node().isReady, 60_000);
       await settled(node(), whole);
     });
   });
@@ -63,8 +63,8 @@ describe.skipIf(noMachine("the predecessor's end-to-end tests"))("bootkube's end
     await measure('parent unscheduled, reboot at once', async () => {
       await unschedule(node(), 'kube-scheduler');
       await node().powerCut();
-      await until(() => node().isReady, 240_000);
-      await until(async () => (await statusOf(node(), 'kube-scheduler')) === undefined, 300_000);
+      await eventually(() => node().isReady, 240_000);
+      await eventually(async () => (await statusOf(node(), 'kube-scheduler')) === undefined, 300_000);
       expect(await copiesOf(node(), 'kube-scheduler')).toEqual([]);
     });
     await reschedule(node(), 'kube-scheduler');
@@ -76,7 +76,7 @@ describe.skipIf(noMachine("the predecessor's end-to-end tests"))("bootkube's end
   it('checkpointer unscheduled: every copy leaves, its own last; scheduled again it protects anew', async () => {
     const seen = await measure('checkpointer unscheduled', async () => {
       await unschedule(node(), 'pod-checkpointer');
-      await until(async () => (await node().manifests()).length === 0, 300_000);
+      await eventually(async () => (await node().manifests()).length === 0, 300_000);
     });
     expect(seen.outages).toEqual([]);
     await reschedule(node(), 'pod-checkpointer');

@@ -1,6 +1,6 @@
 /** Power cuts of a single master, beside the same control plane as plain static pods: bench/real.ts measures them in turns. */
 import { describe, expect, it } from 'vitest';
-import { until } from '../support/until.ts';
+import { eventually } from './support/eventually.ts';
 import { noMachine, onNode } from './support/scenario.ts';
 import { settled } from './support/settled.ts';
 import { STATES, type State } from './support/states.ts';
@@ -30,7 +30,7 @@ describe.skipIf(noMachine('power cuts')).each(SELF_HOSTED)('a power cut, %s', (s
     await measure('five power cuts, four of them at the first answer', async () => {
       for (let cut = 1; cut <= 4; cut++) {
         await node().powerCut();
-        await until(() => node().isReady, 180_000);
+        await eventually(() => node().isReady, 180_000);
       }
       await node().powerCut();
       await settled(node(), { timeoutMs: 300_000, stored: true });

@@ -2,9 +2,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { until } from '../support/until.ts';
 import { addFlag, changeSecret, deletePod, hasFlag, removeFlag, rolledOut, statusOf } from './support/actions.ts';
 import { COMPONENTS } from './support/control-plane.ts';
+import { eventually } from './support/eventually.ts';
 import { noMachine, onNode } from './support/scenario.ts';
 import { settled } from './support/settled.ts';
 
@@ -17,7 +17,7 @@ describe.skipIf(noMachine('rollouts'))('on a single master whose API server has 
   it('the deleted pod of the API server is bridged by its copy', async () => {
     const seen = await measure('pod of the only API server deleted', async () => {
       await deletePod(node(), 'kube-apiserver');
-      await until(() => !node().isReady, 60_000);
+      await eventually(() => !node().isReady, 60_000);
       await settled(node(), { timeoutMs: 240_000, stored: true });
     });
     expect(seen.stable).toBeDefined();
@@ -36,7 +36,7 @@ describe.skipIf(noMachine('rollouts'))('on a single master whose API server has 
     const failing = async () => (await statusOf(node(), name))?.reason === 'FailingSpec' && node().isReady;
     const seen = await measure(`bad flag of ${name}`, async () => {
       await addFlag(node(), name, BAD);
-      await until(failing, 240_000);
+      await eventually(failing, 240_000);
     });
     if (name !== 'kube-apiserver') expect(seen.outages).toEqual([]);
     await measure(`bad flag of ${name} mended`, async () => {
@@ -50,10 +50,10 @@ describe.skipIf(noMachine('rollouts'))('on a single master whose API server has 
     const good = await readFile(join(node().files.pki, 'apiserver.crt'), 'utf8');
     await changeSecret(node(), 'kube-apiserver', { 'apiserver.crt': 'no certificate\n' });
     const before = (await statusOf(node(), 'kube-apiserver'))?.proven?.generation ?? 0;
-    await until(async () => ((await statusOf(node(), 'kube-apiserver'))?.newest?.generation ?? 0) > before, 30_000);
+    await eventually(async () => ((await statusOf(node(), 'kube-apiserver'))?.newest?.generation ?? 0) > before, 30_000);
     await measure('broken certificate, then a power cut', async () => {
       await node().powerCut();
-      await until(async () => (await statusOf(node(), 'kube-apiserver'))?.reason === 'FailingSpec' && node().isReady, 300_000);
+      await eventually(async () => (await statusOf(node(), 'kube-apiserver'))?.reason === 'FailingSpec' && node().isReady, 300_000);
     });
     await measure('broken certificate mended', async () => {
       await changeSecret(node(), 'kube-apiserver', { 'apiserver.crt': good });

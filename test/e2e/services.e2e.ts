@@ -1,7 +1,7 @@
 /** The kubelet and the container runtime end and start under a running control plane. */
 import { describe, expect, it } from 'vitest';
-import { until } from '../support/until.ts';
 import { deletePod } from './support/actions.ts';
+import { eventually } from './support/eventually.ts';
 import { noMachine, onNode } from './support/scenario.ts';
 import { settled } from './support/settled.ts';
 
@@ -13,7 +13,7 @@ describe.skipIf(noMachine('kubelet and runtime restarts'))('on a single master',
   it('a kubelet that starts while no API server answers gets the copies', async () => {
     const seen = await measure('kubelet restarted with the API server down', async () => {
       await deletePod(node(), 'kube-apiserver');
-      await until(() => !node().isReady, 60_000);
+      await eventually(() => !node().isReady, 60_000);
       node().signal('kubelet', 'SIGKILL');
       await settled(node(), whole);
     });
@@ -31,7 +31,7 @@ describe.skipIf(noMachine('kubelet and runtime restarts'))('on a single master',
   it('a restarted container runtime changes nothing: its containers go on', async () => {
     const seen = await measure('container runtime restarted', async () => {
       node().signal('containerd', 'SIGKILL');
-      await until(
+      await eventually(
         () =>
           node()
             .inside(['ctr', 'version'])

@@ -1,9 +1,9 @@
 /** Another version of the checkpointer, a good one and a broken one. */
 import { describe, expect, it } from 'vitest';
 import { readVersion } from '../../scripts/bundle.ts';
-import { until } from '../support/until.ts';
 import { copiesOf, statusOf } from './support/actions.ts';
 import { install } from './support/checkpointer.ts';
+import { eventually } from './support/eventually.ts';
 import { PAUSE_IMAGE, REGISTRY } from './support/images.ts';
 import type { RealNode } from './support/node.ts';
 import { noMachine, onNode } from './support/scenario.ts';
@@ -20,7 +20,7 @@ describe.skipIf(noMachine('upgrades'))('an upgrade of the checkpointer on a sing
     const seen = await measure('checkpointer upgraded', async () => {
       await tag(node(), `${REGISTRY}/pod-checkpointer:${await readVersion()}`, 'next');
       await install(node(), { overlay: 'node-identity', tag: 'next' });
-      await until(async () => (await generation()) > before, 240_000);
+      await eventually(async () => (await generation()) > before, 240_000);
       await settled(node(), whole);
     });
     expect(seen.outages).toEqual([]);
@@ -36,7 +36,7 @@ describe.skipIf(noMachine('upgrades'))('an upgrade of the checkpointer on a sing
       // It takes none of the daemon's arguments.
       await tag(node(), PAUSE_IMAGE, 'broken');
       await install(node(), { overlay: 'node-identity', tag: 'broken' });
-      await until(
+      await eventually(
         async () => (await dsPods(node(), 'pod-checkpointer')).some((pod) => (pod.status?.containerStatuses?.[0]?.restartCount ?? 0) >= 2),
         240_000,
       );

@@ -1,8 +1,8 @@
 /** What people do to a cluster, and what one sees of it. */
 import type { V1DaemonSet, V1Pod } from '@kubernetes/client-node';
 import type { WorkloadStatus } from '../../../src/status.ts';
-import { until } from '../../support/until.ts';
 import type { Component } from './control-plane.ts';
+import { eventually } from './eventually.ts';
 import type { RealNode } from './node.ts';
 import { dsPods, isReadyPod } from './settled.ts';
 
@@ -59,7 +59,7 @@ export const hasFlag =
 
 /** Its only pod is Ready and as it should be. */
 export async function rolledOut(node: RealNode, name: Workload, as: (pod: V1Pod) => boolean): Promise<void> {
-  await until(async () => {
+  await eventually(async () => {
     const pods = await dsPods(node, name);
     return pods.length === 1 && pods.every((pod) => isReadyPod(pod) && as(pod));
   }, 180_000);

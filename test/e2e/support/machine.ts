@@ -30,7 +30,7 @@ export function findMachine(env: Readonly<Record<string, string | undefined>> = 
   if (programs.length > 0) return missing(`KUBE_BIN=${kubeBin} has no ${programs.join(', ')}`);
   const containerd = missingForContainerd();
   if (containerd !== undefined) return missing(containerd);
-  const tools = ['kubectl', 'ip', 'nsenter', 'unshare', 'buildah'].filter((name) => findProgram(name) === undefined);
+  const tools = ['kubectl', 'ip', 'nsenter', 'setpriv', 'unshare', 'buildah'].filter((name) => findProgram(name) === undefined);
   if (tools.length > 0) return missing(`not on the PATH: ${tools.join(', ')}`);
   if (!existsSync(join(CNI_DIRECTORY, 'bridge'))) return missing('not installed: containernetworking-plugins');
   const bootkube = env['BOOTKUBE_CHECKPOINT'] ?? join(kubeBin, 'bootkube-checkpoint');

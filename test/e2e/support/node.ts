@@ -41,9 +41,12 @@ export class RealNode {
     if (this.#power.state === 'on') throw new Error(`${this.directory}: is on already`);
     const log = openSync(join(this.files.logs, 'init.log'), 'a');
     const at = Date.now();
+    // The node never outlives its maker, however that ends.
     const launcher = spawn(
-      'unshare',
+      'setpriv',
       [
+        '--pdeath-signal=KILL',
+        'unshare',
         '--mount',
         '--pid',
         '--net',
@@ -63,8 +66,16 @@ export class RealNode {
     const init = await until(() => childrenOf(launcher.pid)[0], 5_000);
     // Its own process, and the node's own network: two probes of the same node share nothing.
     const probe = spawn(
-      'nsenter',
-      [`--net=/proc/${init}/ns/net`, process.execPath, join(import.meta.dirname, 'probe.ts'), `${SERVER}/readyz`, this.files.pki],
+      'setpriv',
+      [
+        '--pdeath-signal=KILL',
+        'nsenter',
+        `--net=/proc/${init}/ns/net`,
+        process.execPath,
+        join(import.meta.dirname, 'probe.ts'),
+        `${SERVER}/readyz`,
+        this.files.pki,
+      ],
       { stdio: ['ignore', 'pipe', 'inherit'], env: ENVIRONMENT },
     );
     createInterface({ input: probe.stdout }).on('line', (line) => this.changes.push(JSON.parse(line) as Change));

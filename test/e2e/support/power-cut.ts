@@ -1,6 +1,6 @@
 /** A power cut of a node at rest, or the power on after one, measured from outside until it is at rest again. Seconds after power on. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { until } from '../../support/until.ts';
+import { eventually } from './eventually.ts';
 import type { RealNode } from './node.ts';
 import { seenBetween } from './outages.ts';
 import { settled } from './settled.ts';
@@ -24,7 +24,7 @@ export async function recoverFromPowerCut(node: RealNode, state: State): Promise
   const at = await node.powerCut();
   let handedBack: number | undefined;
   if (state === 'static') {
-    await until(() => node.isReady, 180_000);
+    await eventually(() => node.isReady, 180_000);
     await sleep(10_000);
   } else {
     await settled(node, { daemon: daemonOf(state), timeoutMs: 240_000, stored: state !== 'bootkube' });

@@ -1,16 +1,22 @@
 /** When a node has come to rest. */
 import { readFile } from 'node:fs/promises';
 import type { V1Pod } from '@kubernetes/client-node';
-import { until } from '../../support/until.ts';
 import { COMPONENTS, type Component } from './control-plane.ts';
+import { eventually } from './eventually.ts';
 import type { RealNode } from './node.ts';
 
 /** Pods of a DaemonSet, mirror pods and those of other owners left out. */
 export async function dsPods(node: RealNode, name: string): Promise<V1Pod[]> {
-  const { items } = await node.get<{ readonly items: readonly V1Pod[] }>('pods', '--namespace=kube-system');
-  return items.filter(
-    ({ metadata }) => metadata?.ownerReferences?.some((owner) => owner.kind === 'DaemonSet' && owner.name === name) === true,
-  );
+  return (await allPods(node)).filter(isOf(name));
+}
+
+const isOf =
+  (name: string) =>
+  ({ metadata }: V1Pod): boolean =>
+    metadata?.ownerReferences?.some((owner) => owner.kind === 'DaemonSet' && owner.name === name) === true;
+
+async function allPods(node: RealNode): Promise<readonly V1Pod[]> {
+  return (await node.get<{ readonly items: readonly V1Pod[] }>('pods', '--namespace=kube-system')).items;
 }
 
 export function isReadyPod({ metadata, status }: V1Pod): boolean {
@@ -33,7 +39,7 @@ export async function settled(node: RealNode, options: Settling = {}): Promise<v
   let missing = 'nothing was looked at';
   const timeoutMs = options.timeoutMs ?? 120_000;
   try {
-    await until(async () => {
+    await eventually(async () => {
       missing = await unsettled(node, options).catch((error: Error) => error.message);
       return missing === '';
     }, timeoutMs);
@@ -42,15 +48,20 @@ export async function settled(node: RealNode, options: Settling = {}): Promise<v
   }
 }
 
+/** What is missing; empty where nothing is. What costs the node nothing to ask comes first. */
 async function unsettled(node: RealNode, { daemon = 'pod-checkpointer', except = [], stored = false }: Settling): Promise<string> {
-  const active = (await node.manifests()).filter((name) => !name.includes('pod-checkpointer') && !name.includes(daemon));
+  const own = daemon === 'pod-checkpointer' ? 'pod-checkpointer-ds' : daemon;
+  const active = (await node.manifests()).filter((name) => !name.includes(own));
   if (active.length > 0) return `in the kubelet's directory: ${active.join(', ')}`;
   if (!node.isReady) return 'the API server does not answer';
+  const store = daemon === 'pod-checkpointer' ? await unsettledStore(node, except, stored) : '';
+  if (store !== '') return store;
+  const all = await allPods(node);
   for (const component of COMPONENTS.filter((one) => !except.includes(one))) {
-    const pods = await dsPods(node, component);
+    const pods = all.filter(isOf(component));
     if (pods.length !== 1 || !pods.every(isReadyPod)) return `${component}: ${pods.map(describePod).join(', ') || 'no pod'}`;
   }
-  return daemon === 'pod-checkpointer' ? unsettledStore(node, except, stored) : '';
+  return '';
 }
 
 async function unsettledStore(node: RealNode, except: readonly Component[], stored: boolean): Promise<string> {

@@ -9,11 +9,11 @@ import { join } from 'node:path';
 import type { V1Pod } from '@kubernetes/client-node';
 import { writeBusyboxImage } from '../../support/containerd/image.ts';
 import { findProgram } from '../../support/packages.ts';
-import { until } from '../../support/until.ts';
 import { installBootkube } from './bootkube.ts';
 import { buildImage, install, type Overlay } from './checkpointer.ts';
 import { COMPONENTS, daemonSet, secretOf, staticPod } from './control-plane.ts';
 import { createDisk } from './disk.ts';
+import { eventually } from './eventually.ts';
 import { imageOf, PAUSE_IMAGE, writeProgramImage } from './images.ts';
 import { filesOf, NODE_NAME } from './layout.ts';
 import { KUBERNETES_PROGRAMS, type Machine } from './machine.ts';
@@ -81,9 +81,9 @@ async function writeImages(directory: string, machine: Machine): Promise<void> {
 async function makeStatic(node: RealNode): Promise<void> {
   await node.importImages();
   for (const component of COMPONENTS) await writeFile(staticManifest(node, component), JSON.stringify(staticPod(component)));
-  await until(() => node.isReady, 120_000);
-  await until(() => node.kubectl(['label', 'node', NODE_NAME, 'node-role.kubernetes.io/control-plane=', '--overwrite']), 60_000);
-  await until(() => node.get('serviceaccount', '--namespace=kube-system', 'default').then(() => true), 60_000);
+  await eventually(() => node.isReady, 120_000);
+  await eventually(() => node.kubectl(['label', 'node', NODE_NAME, 'node-role.kubernetes.io/control-plane=', '--overwrite']), 60_000);
+  await eventually(() => node.get('serviceaccount', '--namespace=kube-system', 'default').then(() => true), 60_000);
 }
 
 const staticManifest = (node: RealNode, component: string): string => join(node.files.manifests, `${component}.json`);
@@ -99,18 +99,18 @@ async function makeSelfHosted(node: RealNode, state: Exclude<State, 'static'>, m
     await cp(await checkpointerImage(machine), join(images, 'pod-checkpointer.tar'));
   }
   await node.importImages();
-  await until(() => node.isReady, 120_000);
-  if (state === 'bootkube') await until(() => installBootkube(node).then(() => true), 60_000);
-  else await until(() => install(node, { overlay: overlayOf(state) }).then(() => true), 60_000);
+  await eventually(() => node.isReady, 120_000);
+  if (state === 'bootkube') await eventually(() => installBootkube(node).then(() => true), 60_000);
+  else await eventually(() => install(node, { overlay: overlayOf(state) }).then(() => true), 60_000);
   const daemon = state === 'bootkube' ? 'bootkube' : 'pod-checkpointer';
-  await until(async () => (await dsPods(node, daemon)).some(isReadyPod), 120_000);
+  await eventually(async () => (await dsPods(node, daemon)).some(isReadyPod), 120_000);
   const objects: object[] = [];
   for (const component of COMPONENTS)
     objects.push(await secretOf(component, join(disk, 'etc-kubernetes')), daemonSet(component, state.startsWith('shared')));
   await node.kubectl(['apply', '--filename=-'], JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }));
   // A pod with a container has got its Secrets; the longer it fails to get its port, the longer the kubelet waits with the next attempt.
   const hasContainer = ({ status }: V1Pod): boolean => status?.containerStatuses?.[0]?.containerID !== undefined;
-  for (const component of COMPONENTS) await until(async () => (await dsPods(node, component)).some(hasContainer), 60_000);
+  for (const component of COMPONENTS) await eventually(async () => (await dsPods(node, component)).some(hasContainer), 60_000);
   for (const component of COMPONENTS) await rm(staticManifest(node, component));
   await settled(node, { daemon, timeoutMs: 180_000, stored: true });
 }
