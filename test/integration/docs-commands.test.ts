@@ -42,6 +42,7 @@ const ONLY_PARSED: Readonly<Record<string, string>> = {
   'checkpointer inspect --watch': 'never ends',
   'checkpointer install-host --host-root=/host --executable=/checkpointer --node-name=master-1': 'names files of a container',
   'checkpointer uninstall-host': 'would reach for the units of the machine where --host-root is not given',
+  'checkpointer uninstall-host --purge-store': 'the same',
   'checkpointer install-host --node-name=master-1': 'installs a built executable: test/integration/install-host.test.ts',
   'checkpointer install-host --dry-run': 'the same',
   'checkpointer kubelet-lock wait --for=free --timeout=30s': 'waits',
