@@ -30,26 +30,27 @@ export async function appendHistory(checkpointDir: string, entries: readonly Tra
   if (entries.length === 0) return;
   const path = historyPath(checkpointDir);
   const lines = entries.map((entry) => `${JSON.stringify({ ...entry, message: entry.message.slice(0, MESSAGE_LIMIT) })}\n`).join('');
-  if (await inLane('background', () => append(path, lines, limit))) return;
+  const done = await inLane('background', () => append(path, lines, limit));
+  if (done === 'made') await syncDirectory(dirname(path));
+  if (done !== 'noRoom') return;
   const before = await textOf(path).catch(() => '');
   await replaceDurable(path, Buffer.from(newest(`${before}\n${lines}`, limit / 2)));
 }
 
-/** False, having written nothing: there is no room for them. */
-async function append(path: string, lines: string, limit: number): Promise<boolean> {
+/** In a lane, and so asks for none itself. `made`: the file is a new one. `noRoom`: nothing was written. */
+async function append(path: string, lines: string, limit: number): Promise<'appended' | 'made' | 'noRoom'> {
   const { O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK } = constants;
   const file = await open(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0o600);
   try {
     const stat = await file.stat();
     if (!stat.isFile()) throw new Error(`${path} is not a regular file: expected the history of this node; move it away`);
-    if (stat.size + Buffer.byteLength(lines) >= limit) return false;
+    if (stat.size + Buffer.byteLength(lines) >= limit) return 'noRoom';
     const bytes = Buffer.from((await endsTorn(file, stat.size)) ? `\n${lines}` : lines);
     const { bytesWritten } = await file.write(bytes);
     if (bytesWritten !== bytes.length)
       throw new Error(`${path}: ${bytesWritten} of ${bytes.length} bytes written; free space on its file system`);
-    await inLane('background', () => file.datasync());
-    if (stat.size === 0) await syncDirectory(dirname(path));
-    return true;
+    await file.datasync();
+    return stat.size === 0 ? 'made' : 'appended';
   } finally {
     await file.close();
   }

@@ -100,3 +100,9 @@ test('events that wait outlive the daemon, and a file that is not ours is none',
     expect(await readOutbox(dir)).toEqual([]);
   }
 });
+
+test('as many appends at a time as there is room for in their lane do not wait for each other', { timeout: 10_000 }, async () => {
+  const directories = await Promise.all(['a', 'b', 'c'].map((name) => mkdtemp(join(dir, name))));
+  await Promise.all(directories.map((directory, number) => appendHistory(directory, [entry(number)])));
+  for (const [number, directory] of directories.entries()) expect(await readHistory(directory)).toEqual([entry(number)]);
+});
