@@ -5,6 +5,7 @@
  *     node.json                               what is remembered about the node: the boot in which cold-boot activation was completed
  *     status.json, leader.json                what was last decided and who leads; for people, rebuilt when lost
  *     history.jsonl, events.json              the transitions so far, and what the API server was not told yet; for people, bounded (src/report)
+ *     pivot/                                  what a pivot of this node has to remember, where there was one (src/pivot/journal.ts); never deleted
  *     .lock-<boot id>/owner                   who changes the store at this moment, see lock/holder.ts
  *     workloads/<namespace>.<kind>.<name>/
  *       workload.json                         namespace, group, kind, name
