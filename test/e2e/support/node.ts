@@ -45,7 +45,7 @@ export class RealNode {
     const launcher = spawn(
       'setpriv',
       [
-        '--pdeath-signal=KILL',
+        '--pdeathsig=KILL',
         'unshare',
         '--mount',
         '--pid',
@@ -68,7 +68,7 @@ export class RealNode {
     const probe = spawn(
       'setpriv',
       [
-        '--pdeath-signal=KILL',
+        '--pdeathsig=KILL',
         'nsenter',
         `--net=/proc/${init}/ns/net`,
         process.execPath,
