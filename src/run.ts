@@ -96,7 +96,12 @@ async function takeTurn(given: Process, steppedDown: Observation['steppedDown'])
   const clock = () => performance.now();
   metrics.leader.set(0);
   let pulse: Pulse = { role: 'waiting', since: clock(), lastTurn: undefined };
-  const endpoint = createEndpoint({ registry: metrics.registry, pulse: () => pulse, clock }, options.metricsAddress, log);
+  const endpoint = createEndpoint(
+    { registry: metrics.registry, pulse: () => pulse, clock },
+    options.metricsAddress,
+    log,
+    steppedDown === undefined,
+  );
   try {
     const lock = await acquireLeaderLock({
       path: options.lockFile,

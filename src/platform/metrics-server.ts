@@ -96,8 +96,12 @@ const RETRY: Millis = 1_000;
 /** One that waits takes the address only if by then nobody who leads has taken it. */
 const WAITER: Millis = 5_000;
 
-/** For a daemon that does not lead yet. `address` undefined: nothing is served. */
-export function createEndpoint(served: Served, address: ListenAddress | undefined, log: Logger): Endpoint {
+/**
+ * For a daemon that does not lead yet. `address` undefined: nothing is served.
+ * @param waiter whether it serves while it waits. One that gave the lead to a new version does not: on the address that they share it would answer the
+ * liveness probe of a new version that hangs, which nobody would end then.
+ */
+export function createEndpoint(served: Served, address: ListenAddress | undefined, log: Logger, waiter = true): Endpoint {
   let server: MetricsServer | undefined;
   let opening: Promise<void> | undefined;
   let closed = false;
@@ -126,7 +130,7 @@ export function createEndpoint(served: Served, address: ListenAddress | undefine
     }, after).unref();
   }
 
-  start(WAITER, false);
+  if (waiter) start(WAITER, false);
   return {
     lead() {
       start(0, true);

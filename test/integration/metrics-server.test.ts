@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Pulse } from '../../src/platform/health.ts';
 import { createMetrics } from '../../src/platform/metrics.ts';
 import { createEndpoint, parseListenAddress, type Served, serveMetrics } from '../../src/platform/metrics-server.ts';
@@ -107,6 +107,38 @@ describe('the endpoint', () => {
       await endpoint.close();
     }
     await expect(fetch(`http://${HOST}:${port}/livez`)).rejects.toThrow();
+  });
+
+  it.each([true, false])('answers for one that waits unless it gave the lead to another: %s', async (waiter) => {
+    vi.useFakeTimers({ toFake: ['setTimeout'] });
+    const probe = createServer();
+    await new Promise<void>((resolve) => probe.listen(0, HOST, resolve));
+    const { port } = probe.address() as AddressInfo;
+    await new Promise((resolve) => probe.close(resolve));
+    const lines: string[] = [];
+    const log = pino({}, { write: (line: string) => void lines.push(line) });
+    const endpoint = createEndpoint(served(), { host: HOST, port }, log, waiter);
+    try {
+      await vi.advanceTimersByTimeAsync(60_000);
+      vi.useRealTimers();
+      if (waiter) await until(() => lines.some((line) => line.includes('are served')));
+      await expect(
+        fetch(`http://${HOST}:${port}/livez`).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      ).resolves.toBe(waiter);
+      endpoint.lead();
+      await until(async () =>
+        fetch(`http://${HOST}:${port}/livez`).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      );
+    } finally {
+      vi.useRealTimers();
+      await endpoint.close();
+    }
   });
 
   it('serves nowhere where there is no address', async () => {
