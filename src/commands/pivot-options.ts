@@ -1,9 +1,14 @@
-/** Flags that `pivot` and `unpivot` have in common. */
+/** Flags that `pivot` and `unpivot` have in common, and how they speak to a person. */
 import { access } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { type Command, Option } from 'commander';
+import type { Check } from '../inspect/doctor/checks.ts';
+import type * as journey from '../pivot/journey.ts';
+import type { Session } from '../pivot/session.ts';
+import { confirmed } from './confirm.ts';
 import { InputError } from './input-error.ts';
 import { durationFlag, flag } from './options.ts';
+import { table } from './table.ts';
 
 export interface PivotFlags {
   readonly checkpointDir: string;
@@ -34,7 +39,7 @@ export function pivotFlags(command: Command): Command {
   );
 }
 
-export async function adminKubeconfig(given: string | undefined): Promise<string> {
+async function adminKubeconfig(given: string | undefined): Promise<string> {
   if (given !== undefined) return given;
   for (const file of ADMIN_KUBECONFIGS)
     if (
@@ -45,4 +50,36 @@ export async function adminKubeconfig(given: string | undefined): Promise<string
     )
       return file;
   throw new InputError(`there is neither ${ADMIN_KUBECONFIGS.join(' nor ')}: give an administrator's --kubeconfig`);
+}
+
+type Work = (journeys: typeof journey, session: Session, voice: journey.Voice) => Promise<number>;
+
+/** Returns what `work` returns: the exit code. */
+export async function withSession({ kubeconfig, yes }: PivotFlags, work: Work): Promise<number> {
+  const [journeys, { openSession }, { progressOn, screenOf }] = await Promise.all([
+    import('../pivot/journey.ts'),
+    import('../pivot/session.ts'),
+    import('../pivot/progress.ts'),
+  ]);
+  const session = await openSession(await adminKubeconfig(kubeconfig));
+  try {
+    return await work(journeys, session, {
+      say,
+      checked: (checks) => say(asTable(checks)),
+      ask: async (question) => yes === true || confirmed(question),
+      progress: progressOn(screenOf(process.stdout)),
+    });
+  } finally {
+    session.close();
+  }
+}
+
+const say = (text: string): void => {
+  process.stdout.write(text);
+};
+
+function asTable(checks: readonly Check[]): string {
+  const rows = checks.map(({ state, check, seen }) => [state, check, seen]);
+  const todo = checks.flatMap(({ check, advice }) => (advice === undefined ? [] : [`  ${check}: ${advice}\n`]));
+  return [table(['STATE', 'CHECK', 'SEEN'], rows), ...(todo.length === 0 ? [] : ['\nWhat to do:\n', ...todo])].join('');
 }

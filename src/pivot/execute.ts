@@ -30,7 +30,7 @@ export interface Progress {
   moving(move: Move, takenBack: boolean): void;
   waiting(what: string, sinceMs: number): void;
   done(move: Move, tookMs: number): void;
-  failed(move: Move, error: Error): void;
+  failed(move: Move, why: string): void;
 }
 
 export interface Pivot {
@@ -50,15 +50,18 @@ export class PivotError extends Error {
   override readonly name = 'PivotError';
 }
 
+const GO_ON = 'The node is healthy as it was before this step; run it again to go on, or the other way to go back';
+
 /** Moves the node to where it should be. Throws PivotError; then the node stands at a healthy place, or the message says that it does not. */
-export async function moveTo(target: Target, begun: Journal, pivot: Pivot): Promise<Journal> {
+export async function moveTo(target: Target, begun: Journal, pivot: Pivot): Promise<void> {
   let journal: Journal = { ...begun, target };
   for (let move = nextMove(journal.place, target); move !== undefined; move = nextMove(journal.place, target)) {
+    if (pivot.stop.aborted && journal.place.state === 'healthy') throw new PivotError(`stopped. ${GO_ON}`);
     try {
       journal = await carryOut(move, journal, pivot, pivot.stop, false);
     } catch (error) {
-      pivot.progress.failed(move, asError(error));
       const why = pivot.stop.aborted ? 'stopped' : asError(error).message;
+      pivot.progress.failed(move, why);
       try {
         journal = await carryOut(reversed(move), journal, pivot, undefined, true);
       } catch (second) {
@@ -66,10 +69,9 @@ export async function moveTo(target: Target, begun: Journal, pivot: Pivot): Prom
           `${why}; and what was begun could not be taken back: ${asError(second).message}. The next run goes on from here, in either direction`,
         );
       }
-      throw new PivotError(`${why}. The node is healthy as it was before this step; run it again to go on, or the other way to go back`);
+      throw new PivotError(`${why}. ${GO_ON}`);
     }
   }
-  return journal;
 }
 
 async function carryOut(move: Move, journal: Journal, pivot: Pivot, stop: AbortSignal | undefined, takenBack: boolean): Promise<Journal> {

@@ -13,7 +13,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { createDurable, ensureDirectory, isErrno, readRegular, replaceDurable, syncDirectory } from '../platform/durable.ts';
+import { createDurable, ensureDirectory, readRegular, replaceDurable, syncDirectory } from '../platform/durable.ts';
 import { COMPONENTS, type Component, fields } from './component.ts';
 import { type Place, STEPS, type Target } from './steps.ts';
 
@@ -142,11 +142,6 @@ export async function readApplied(checkpointDir: string, start: string, componen
 
 export async function writeApplied(checkpointDir: string, start: string, component: Component, object: unknown): Promise<void> {
   await replaceDurable(partPath(checkpointDir, start, 'applied', component), json(object));
-}
-
-/** Whether the store is there at all. */
-export function isMissingStore(error: unknown): boolean {
-  return isErrno(error, 'ENOENT', 'ENOTDIR');
 }
 
 function isJournal(value: Readonly<Record<string, unknown>>): value is Readonly<Record<string, unknown>> & Journal {

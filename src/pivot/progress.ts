@@ -37,8 +37,8 @@ export function progressOn({ out, live, columns }: Screen): Progress {
     done(_move, tookMs) {
       line(`        healthy after ${seconds(tookMs)}`);
     },
-    failed(_move, error) {
-      line(`        failed: ${error.message}`);
+    failed(_move, why) {
+      line(`        failed: ${why}`);
     },
   };
 }

@@ -7,7 +7,7 @@ import { type ApiClient, createApiClient } from '../sources/api/client.ts';
 import { type Kubeconfig, loadKubeconfig } from '../sources/api/kubeconfig.ts';
 import { type Cluster, ClusterError, connectCluster } from './cluster.ts';
 import { moveTo, type Pivot, type Progress } from './execute.ts';
-import { type Journal, pivotLockPath, preparePivotDir } from './journal.ts';
+import { type Journal, pivotLockPath, preparePivotDir, readJournal } from './journal.ts';
 import { releaseLease, takeLease } from './lease.ts';
 import { describeMove, isThere, type Target } from './steps.ts';
 
@@ -71,14 +71,17 @@ export async function untilReady({ cluster, stop }: Session, progress: Progress,
   }
 }
 
-/** The whole way, under the cluster's lease, which is given back only where the node has arrived, at either end. */
-export async function travel(target: Target, journal: Journal, pivot: Pivot): Promise<Journal> {
+/** The whole way, under the cluster's lease, which is given back only where the node stands at one of its ends. */
+export async function travel(target: Target, journal: Journal, pivot: Pivot): Promise<void> {
   const { cluster, node, checkpointDir } = pivot;
   await takeLease(cluster, node.name, new Date());
-  const told: Pivot = { ...pivot, progress: alsoInHistory(checkpointDir, pivot.progress) };
-  const arrived = await moveTo(target, journal, told);
-  if (isThere(arrived.place, target)) await releaseLease(cluster, node.name).catch(() => undefined);
-  return arrived;
+  try {
+    await moveTo(target, journal, { ...pivot, progress: alsoInHistory(checkpointDir, pivot.progress) });
+  } finally {
+    const place = (await readJournal(checkpointDir))?.place;
+    if (place !== undefined && (isThere(place, 'self-hosted') || isThere(place, 'static')))
+      await releaseLease(cluster, node.name).catch(() => undefined);
+  }
 }
 
 /** `checkpointer history pivot`. A history that cannot be written keeps nothing from being done. */
@@ -102,9 +105,9 @@ function alsoInHistory(checkpointDir: string, progress: Progress): Progress {
       progress.done(move, tookMs);
       void remember(checkpointDir, describeMove(move));
     },
-    failed(move, error) {
-      progress.failed(move, error);
-      void remember(checkpointDir, `failed: ${describeMove(move)}: ${error.message}`);
+    failed(move, why) {
+      progress.failed(move, why);
+      void remember(checkpointDir, `failed: ${describeMove(move)}: ${why}`);
     },
   };
 }

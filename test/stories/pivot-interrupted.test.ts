@@ -69,7 +69,11 @@ describe.each([
     await expectWorking(node, 'arrived');
   }, 180_000);
 
-  it.each(STEPS.map((step, index) => [step.component, step.kind, index] as const).toReversed())(
+  // A boot takes its time: on the way back it is the API server's steps that lose their power.
+  const all = STEPS.map((step, index) => [step.component, step.kind, index] as const);
+  const back = how === 'killed' ? all : all.filter(([component]) => component === 'kube-apiserver');
+
+  it.each(back.toReversed())(
     'on the way back, %s %s, goes on',
     async (_component, _kind, index) => {
       await interruptedAt('unpivot', index, index % 2 === 0 ? 'begun' : 'waiting');

@@ -156,8 +156,11 @@ describe('a control plane of static pods', () => {
 
     it('takes back the step that is under way when it is told to stop', async () => {
       before = manifestsOf(node);
+      let told = false;
       const running = begin(node, 'pivot', ['--credentials=secrets'], (line) => {
-        if (line.includes('waiting') && running.lines.some((said) => said.startsWith('[ 3/12]'))) running.kill('SIGINT');
+        if (told || !line.includes('waiting') || !running.lines.some((said) => said.startsWith('[ 3/12]'))) return;
+        told = true;
+        running.kill('SIGINT');
       });
       last = await running.ended;
       expect(last.code).toBe(1);
