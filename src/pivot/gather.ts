@@ -89,6 +89,9 @@ async function readManifest(component: Component, { podManifestPath, from }: Gat
   const troubles: string[] = [];
   for (const file of candidates) {
     try {
+      // What is written to another directory the kubelet never sees.
+      if (dirname(file) !== resolve(podManifestPath))
+        throw new Error(`${file} is not in the kubelet's directory ${podManifestPath} (--pod-manifest-path)`);
       const bytes = await readRegular(file, MANIFEST_LIMIT);
       if (bytes === undefined) throw new Error(`there is no file ${file}`);
       const pod = parseStaticPod(bytes.toString('utf8'), file);

@@ -1,5 +1,6 @@
 /** A kubeadm-like control plane becomes self-hosted, lives as one, and goes back. */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { load } from 'js-yaml';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { readStore } from '../../src/checkpoint/store/read.ts';
@@ -53,6 +54,15 @@ describe('a control plane of static pods', () => {
     expect(lines.filter((line) => line === 'kind: DaemonSet')).toHaveLength(3);
     expect((await did('pivot', '--diff')).lines).toContain('DaemonSet kube-apiserver: is not there, would be made');
     expect(manifestsOf(node)).toEqual(original);
+    expect(await journalOf(node)).toBeUndefined();
+  }, 60_000);
+
+  it('is not changed by way of a manifest that the kubelet does not read', async () => {
+    const elsewhere = join(node.layout.root, 'kube-scheduler.yaml');
+    writeFileSync(elsewhere, original['kube-scheduler']);
+    const { code, lines } = await did('pivot', `--from=${elsewhere}`);
+    expect(code).toBe(3);
+    expect(lines.some((line) => line.includes(`${elsewhere} is not in the kubelet's directory ${node.layout.manifests}`))).toBe(true);
     expect(await journalOf(node)).toBeUndefined();
   }, 60_000);
 
