@@ -1,0 +1,45 @@
+/** What the end-to-end tests are judged by, and what they say where they cannot run. */
+import { describe, expect, it } from 'vitest';
+import { findMachine } from '../e2e/support/machine.ts';
+import { type Change, seenBetween } from '../e2e/support/outages.ts';
+
+const changes = (...seconds: readonly number[]): Change[] => seconds.map((at, i) => ({ at: at * 1000, up: i % 2 === 0 }));
+
+describe('what users of the API server saw', () => {
+  it('is the time to the first answer, the outages after it, and when the last of them ended', () => {
+    expect(seenBetween(changes(5, 7, 9.5, 20, 20.25), 2000, 30_000)).toEqual({
+      firstReady: 3,
+      outages: [2.5, 0.25],
+      outage: 2.75,
+      stable: 18.25,
+    });
+  });
+
+  it('has its first answer at once where there was one before', () => {
+    expect(seenBetween(changes(1, 4, 6), 2000, 10_000)).toEqual({ firstReady: 0, outages: [2], outage: 2, stable: 4 });
+  });
+
+  it('is not stable where it ends with an outage', () => {
+    expect(seenBetween(changes(1, 4), 2000, 10_000)).toEqual({ firstReady: 0, outages: [6], outage: 6 });
+  });
+
+  it('has no first answer where there was none', () => {
+    expect(seenBetween(changes(1, 1.5), 2000, 10_000)).toEqual({ outages: [], outage: 0 });
+  });
+});
+
+describe('a machine without the programs of Kubernetes', () => {
+  it.each([{}, { KUBE_BIN: '' }])('is told what KUBE_BIN has to name: %j', (env) => {
+    expect(findMachine(env)).toEqual({
+      state: 'missing',
+      reason: expect.stringContaining('KUBE_BIN is not set: expected a folder with etcd'),
+    });
+  });
+
+  it('is told what the folder lacks', () => {
+    expect(findMachine({ KUBE_BIN: import.meta.dirname })).toEqual({
+      state: 'missing',
+      reason: expect.stringMatching(/ has no etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubelet$/),
+    });
+  });
+});
