@@ -91,12 +91,10 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
     wakeAt: earliest([
       ...verdicts.map(([, verdict]) => verdict.wakeAt),
       kept.wakeAt,
-      observation.api.state === 'ok' ? undefined : observation.now + LOOK_WITHOUT_API,
+      observation.api.state === 'ok' && observation.runtime.state === 'ok' ? undefined : observation.now + LOOK_WHILE_AWAY,
     ]),
     flux:
-      observation.api.state === 'unknown' ||
-      observation.runtime.state === 'unknown' ||
-      verdicts.some(([, verdict]) => verdict.flux === true),
+      observation.runtime.state === 'ok' && (observation.api.state === 'unknown' || verdicts.some(([, verdict]) => verdict.flux === true)),
     questions: questionsOf(cases),
   };
 }
@@ -210,8 +208,11 @@ function settle({ bootId, settledBootId, api, runtime }: Observation, actions: r
   return actions.some((action) => action.kind === 'activate' || action.kind === 'revive') ? [] : [{ kind: 'settleBoot', bootId }];
 }
 
-/** Without the API server a parent may end at any moment and nobody but the runtime tells: it is looked at this often, in milliseconds. */
-const LOOK_WITHOUT_API: Millis = 500;
+/**
+ * Without the API server a parent may end at any moment and nobody but the runtime tells: it is looked at this often, in milliseconds. No oftener while the
+ * runtime does not answer: nothing is started or stopped before it does (rule 0), and its connection wakes the loop.
+ */
+const LOOK_WHILE_AWAY: Millis = 500;
 
 /** What ends an outage comes first, what takes time or can wait comes last. */
 const ORDER: Readonly<Record<ActionKind, number>> = {

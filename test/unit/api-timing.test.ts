@@ -5,8 +5,9 @@ import { countFailure, type Failure, NO_FAILURES, retryDelay, TIMING, watchSecon
 const forbidden: Failure = { kind: 'denied', status: 403, detail: '' };
 
 describe('the delay before another attempt', () => {
-  test('is 250 ms for as long as the connection is refused', () => {
-    for (const count of [1, 10, 1000]) expect(retryDelay(unreachable('refused', ''), count, TIMING, 0.9)).toBe(250);
+  test('is 250 ms for two minutes of refused connections, then a second', () => {
+    const delays = [1, 10, 480, 481, 10_000].map((count) => retryDelay(unreachable('refused', ''), count, TIMING, 0.9));
+    expect(delays).toEqual([250, 250, 250, 1_000, 1_000]);
   });
 
   test('is what Retry-After says, but at most a minute', () => {

@@ -228,6 +228,15 @@ describe('activate', () => {
     expect(over([NOW, NOW + 2_000, NOW + 5_000], present).actions).toMatchObject([{ kind: 'activate', generation: 3, activation: 8 }]);
   });
 
+  it.each([
+    ['the API server is away', { api: { state: 'unreachable', detail: 'refused' } }],
+    ['the runtime does not answer', { runtime: { state: 'unknown', detail: '' } }],
+    ['both are away', { api: { state: 'unreachable', detail: 'refused' }, runtime: { state: 'unknown', detail: '' } }],
+  ] as const)('looks again in half a second while %s, and no sooner', (_, away) => {
+    const { wakeAt, flux } = decide(EMPTY_MEMORY, observation([], away), POLICY);
+    expect({ wakeAt, flux }).toEqual({ wakeAt: NOW + 500, flux: false });
+  });
+
   it('does not wait for a parent that was on its way out when the API server went: it drains its watches for half a minute', () => {
     const draining = { ...down, parentPods: [runtimePod('running')] };
     const world = (now: number): Observation =>

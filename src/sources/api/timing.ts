@@ -14,8 +14,11 @@ export interface Timing {
   readonly silentAfter: number;
   /** Without event and bookmark for this long, the watch is replaced although the server answers. */
   readonly replaceAfter: number;
-  /** Between attempts while the connection is refused: the server is not running, asking costs nothing, and its return must be noticed at once. */
+  /** Between attempts while the connection is refused: the server is not running, asking costs little, and its return must be noticed at once. */
   readonly refusedDelay: number;
+  /** The same when it was refused `refusedOften` times in a row: a server that is away for minutes may be noticed a little later. */
+  readonly refusedOften: number;
+  readonly refusedLongDelay: number;
   /** Otherwise the delay doubles from `firstDelay` to `maxDelay`. */
   readonly firstDelay: number;
   readonly maxDelay: number;
@@ -29,6 +32,8 @@ export const TIMING: Timing = {
   silentAfter: 75_000,
   replaceAfter: 180_000,
   refusedDelay: 250,
+  refusedOften: 480,
+  refusedLongDelay: 1_000,
   firstDelay: 250,
   maxDelay: 5_000,
 };
@@ -55,7 +60,7 @@ export function countFailure(failures: Failures, failure: Failure): Failures {
  */
 export function retryDelay(failure: Failure, count: number, timing: Timing, random: number): number {
   if (failure.kind === 'unreachable') {
-    if (failure.cause === 'refused') return timing.refusedDelay;
+    if (failure.cause === 'refused') return count > timing.refusedOften ? timing.refusedLongDelay : timing.refusedDelay;
     if (failure.retryAfter !== undefined) return Math.min(failure.retryAfter, 60_000) + random * timing.firstDelay;
   }
   return backoff(count, timing, random);
