@@ -15,6 +15,7 @@ import { skipLoudly } from '../support/skip.ts';
 import { type Look, leftovers, look } from '../support/store/look.ts';
 import { ABOUT, SCHEDULER, sampleCopy } from '../support/store/sample.ts';
 import { STEPS, type StepName, stepOf } from '../support/store/steps.ts';
+import { syncedAgain } from '../support/store/trace.ts';
 import { bundleOneStep, type Fault, STATE_CHANGING, type Traced, traced } from '../support/store/traced.ts';
 
 const run = promisify(execFile);
@@ -145,8 +146,9 @@ describe.skipIf(skipLoudly('a change of the store whose system calls fail', miss
       const points = await everywhere(
         step,
         (call, at) => ({ kind: 'error', errno, call, at }),
-        ({ traced: { outcome }, found }, context) => {
+        ({ traced: { outcome, trace }, found }, context) => {
           expectAllowed(step, 'afterError', found, before, after, context);
+          expect(syncedAgain(trace), context).toEqual([]);
           if (outcome.kind === 'done') {
             if (stepOf(step).afterError === undefined) expect(state(found), context).toBe(state(after));
           } else {

@@ -64,3 +64,15 @@ export function disorder(calls: readonly Call[]): string[] {
 }
 
 const isAtOrBelow = (path: string, above: string) => path === above || path.startsWith(`${above}/`);
+
+/** Files that were made and fsynced again after an fsync of them had failed: Linux may have dropped what it could not write, and says so only once. */
+export function syncedAgain(trace: string): string[] {
+  const syncs = whole(trace.split('\n')).flatMap((line) => {
+    const path = /(?:fsync|fdatasync)\([0-9]+<([^>]+)>/.exec(line)?.[1];
+    return path === undefined ? [] : [{ path, failed: line.includes(' = -1 ') }];
+  });
+  const made = new Set(parseTrace(trace).flatMap((call) => (call.kind === 'create' ? [call.path] : [])));
+  return syncs.flatMap(({ path, failed }, at) =>
+    failed && made.has(path) && syncs.slice(at + 1).some((later) => later.path === path) ? [path] : [],
+  );
+}
