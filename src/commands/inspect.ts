@@ -115,7 +115,9 @@ async function watch(workload: string | undefined, options: InspectOptions): Pro
   let before: string | undefined;
   while (!ended.signal.aborted) {
     const { report, text } = await look(workload, options);
-    const now = JSON.stringify({ ...report, at: undefined, store: undefined });
+    // What is free on the disk is another number at each look.
+    const store = { ...report.node.store, freeBytes: undefined };
+    const now = JSON.stringify({ ...report, at: undefined, node: { ...report.node, store } });
     // CSI H, CSI 2J: to the first line, and nothing below it.
     if (terminal) process.stdout.write(`\x1b[H\x1b[2J${text}`);
     else if (now !== before) process.stdout.write(before === undefined ? text : `\n${text}`);

@@ -1,6 +1,7 @@
 /** The command as a process, on a node's disk with a store that the daemon's own code wrote, a runtime on a socket, and an API server where one is asked. */
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { load } from 'js-yaml';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
@@ -350,6 +351,29 @@ describe('inspect --watch', () => {
     child.kill('SIGTERM');
     expect(await ended).toBe(3);
   });
+});
+
+it('--watch says once that a runtime does not answer, while the disk fills', async () => {
+  await host.save('kube-scheduler');
+  let looks = 0;
+  const silent = createServer(() => {
+    looks++;
+    writeFileSync(join(host.dir, `filling-${looks}`), Buffer.alloc(1024 * 1024));
+  });
+  await new Promise<void>((resolve) => silent.listen(socket, resolve));
+  onTestFinished(() => void silent.close());
+  const child = spawn(process.execPath, [CLI, 'inspect', '--watch', ...flags, '--runtime-request-timeout=300ms'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  onTestFinished(() => {
+    child.kill('SIGKILL');
+  });
+  let out = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    out += chunk.toString();
+  });
+  await until(() => looks >= 3, 30_000);
+  expect(out.match(/^Runtime .*$/gm)).toEqual([expect.stringContaining('did not answer within 300 ms')]);
 });
 
 describe('the commands of docs/inspect.md', () => {
