@@ -27,7 +27,7 @@ export function historyCommand(): Command {
       'after',
       `
 A line is a change of a workload's reason code, or something that happened to it: Copied, Proven, Activated, Yielded, RolledBack, Refused,
-Retired. Oldest first. The store keeps at least the latest half MiB of them.
+Retired. Oldest first. Of a pivot: checkpointer history pivot. The store keeps at least the latest half MiB of them.
 
 Examples:
   checkpointer history
@@ -50,7 +50,9 @@ async function history(given: string | undefined, { checkpointDir, lines, output
   else process.stdout.write(shown.length === 0 ? 'Nothing happened.\n' : asTable(shown));
 }
 
-async function named(given: string, keys: ReadonlySet<string>): Promise<WorkloadKey> {
+async function named(given: string, keys: ReadonlySet<string>): Promise<string> {
+  // Also where there was none.
+  if (given === 'pivot') return (await import('../pivot/history.ts')).PIVOT_HISTORY;
   const { resolveWorkload } = await import('../inspect/detail.ts');
   return resolveWorkload([...keys] as WorkloadKey[], given);
 }

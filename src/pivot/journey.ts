@@ -7,12 +7,13 @@ import type { NodeFacts } from './daemonset.ts';
 import { deploy, deployables } from './deploy.ts';
 import type { Pivot, Progress, Timing } from './execute.ts';
 import { gatherForPivot, isCheckpointerReady, readAll } from './gather.ts';
+import { remember } from './history.ts';
 import { type Credentials, type Journal, readJournal, snapshotDir, writeJournal, writeSnapshot } from './journal.ts';
 import { takeLease } from './lease.ts';
 import { preview } from './preview.ts';
 import { type Resumed, resumed } from './resume.ts';
 import { credentialFiles, credentialsSecret, rotatedFiles } from './secrets.ts';
-import { alone, remember, type Session, travel, untilReady } from './session.ts';
+import { alone, type Session, travel, untilReady } from './session.ts';
 import { describeMove, isThere, nextMove, STEPS } from './steps.ts';
 
 const POLL = 500;

@@ -2,11 +2,11 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLeaderLock } from '../lock/leader.ts';
-import { appendHistory } from '../report/history.ts';
 import { type ApiClient, createApiClient } from '../sources/api/client.ts';
 import { type Kubeconfig, loadKubeconfig } from '../sources/api/kubeconfig.ts';
 import { type Cluster, ClusterError, connectCluster } from './cluster.ts';
 import { moveTo, type Pivot, type Progress } from './execute.ts';
+import { remember } from './history.ts';
 import { type Journal, pivotLockPath, preparePivotDir, readJournal } from './journal.ts';
 import { releaseLease, takeLease } from './lease.ts';
 import { describeMove, isThere, type Target } from './steps.ts';
@@ -82,20 +82,6 @@ export async function travel(target: Target, journal: Journal, pivot: Pivot): Pr
     if (place !== undefined && (isThere(place, 'self-hosted') || isThere(place, 'static')))
       await releaseLease(cluster, node.name).catch(() => undefined);
   }
-}
-
-/** `checkpointer history pivot`. A history that cannot be written keeps nothing from being done. */
-export async function remember(checkpointDir: string, message: string): Promise<void> {
-  const entry = {
-    at: new Date().toISOString(),
-    workload: 'kube-system/ControlPlane/pivot',
-    namespace: 'kube-system',
-    // No generation of it is stored.
-    state: 'unsaved',
-    milestones: [],
-    message,
-  } as const;
-  await appendHistory(checkpointDir, [entry]).catch(() => undefined);
 }
 
 function alsoInHistory(checkpointDir: string, progress: Progress): Progress {

@@ -8,6 +8,7 @@ import type { EmbeddedNode } from '../../src/embedded/node/node.ts';
 import { COMPONENTS, type Component } from '../../src/pivot/component.ts';
 import { SELF_HOSTED, selfHostedLabel } from '../../src/pivot/daemonset.ts';
 import { workloadOf } from '../../src/pivot/execute.ts';
+import { PIVOT_HISTORY } from '../../src/pivot/history.ts';
 import { LEASE } from '../../src/pivot/lease.ts';
 import { readHistory } from '../../src/report/history.ts';
 import {
@@ -224,7 +225,7 @@ describe('a control plane of static pods', () => {
   });
 
   it('left its history', async () => {
-    const history = await readHistory(node.layout.checkpointDir, 'kube-system/ControlPlane/pivot');
+    const history = await readHistory(node.layout.checkpointDir, PIVOT_HISTORY);
     expect(history.filter(({ message }) => message?.startsWith('a pivot begins'))).toHaveLength(2);
   });
 
