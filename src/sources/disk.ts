@@ -4,7 +4,7 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { activated } from '../checkpoint/materialize.ts';
 import type { GenerationNumber } from '../checkpoint/model.ts';
 import { MANIFEST_LIMIT, MAX_NUMBER } from '../checkpoint/store/format.ts';
-import { generationPath, workloadPath } from '../checkpoint/store/paths.ts';
+import { generationPath, workloadPath, workloadsPath } from '../checkpoint/store/paths.ts';
 import { type IndexCache, readStore, type StoreSnapshot } from '../checkpoint/store/read.ts';
 import type { Workload, WorkloadKey } from '../checkpoint/workload.ts';
 import { kindOf, readRegular } from '../platform/durable.ts';
@@ -34,8 +34,18 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
   const verified: Verified = new Map();
   const { read, forgetUnread } = createRememberingReader();
   const damage = new Map<string, string>();
+  let wasThere = false;
+
+  /** A store that was there and is not, is on a file system that was unmounted: it is not empty. */
+  async function expectStillThere(): Promise<void> {
+    const there = (await kindOf(workloadsPath(checkpointDir))) !== 'absent';
+    if (wasThere && !there)
+      throw new Error(`${checkpointDir}: the store that was here is gone: expected its directory, see whether its file system is mounted`);
+    wasThere = there;
+  }
 
   async function look(): Promise<DiskSnapshot> {
+    await expectStillThere();
     await forgetGone(damage);
     forgetUnread();
     const [store, files] = await Promise.all([
