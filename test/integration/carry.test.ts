@@ -142,6 +142,8 @@ describe('without secrets', () => {
       { name: 'PASSWORD', value: 'planted-value' },
       { name: 'IP', valueFrom: { fieldRef: { fieldPath: 'status.hostIP' } } },
     ];
+    if (copy.pod.spec !== undefined)
+      copy.pod.spec.initContainers = [{ ...main, name: 'before', env: [{ name: 'PASSWORD', value: 'planted-value' }] }];
     delete copy.pod.metadata?.annotations?.['content'];
     await withTransaction(from.store, () => saveGeneration(from.store, SCHEDULER, copy, ABOUT));
     const { code } = await checkpointer('export', 'kube-scheduler', '-f', tar, storeOf(from));

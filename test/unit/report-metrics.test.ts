@@ -42,6 +42,8 @@ describe('the gauges', () => {
       'pod_checkpointer_checkpoints{state="active"} 1',
       'pod_checkpointer_checkpoints{state="self"} 1',
     ]);
+    // One of them would not come back.
+    expect(await lines(metrics, /^pod_checkpointer_checkpointed/)).toEqual(['pod_checkpointer_checkpointed 0']);
     report(reported({ a: workload({ ...proven, reason: 'ParentDown' }) }));
     expect(await lines(metrics, /^pod_checkpointer_workload_reason/)).toEqual([
       'pod_checkpointer_workload_reason{workload="a",reason="ParentDown"} 1',
