@@ -20,6 +20,8 @@ export interface WorkloadMemory {
   readonly ready?: { readonly uid: string; readonly digest: Digest; readonly restarts: number; readonly since: Millis };
   /** The API server has answered without a parent since then. */
   readonly absentSince?: Millis;
+  /** The parent came since then, after the API server had answered without one for that long. */
+  readonly came?: { readonly since: Millis; readonly absentFor: Millis };
   /** A copy is active and its parent is back in the API since then. */
   readonly handBackSince?: Millis;
   /** The parent was last seen under this name. */
@@ -136,12 +138,18 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
           ? memory.ready
           : { uid: parent.uid, digest: readyCopy, restarts: parent.restarts, since: now },
     absentSince: api.state === 'ok' && workload.parent.state === 'absent' ? (memory.absentSince ?? now) : undefined,
+    came:
+      workload.parent.state === 'absent'
+        ? undefined
+        : parent !== undefined && memory.absentSince !== undefined
+          ? { since: now, absentFor: now - memory.absentSince }
+          : memory.came,
     handBackSince: active && api.state === 'ok' && parent !== undefined && !parent.terminating ? (memory.handBackSince ?? now) : undefined,
     lastParent: parent === undefined ? memory.lastParent : { name: parent.name, uid: parent.uid },
     leaving,
     askedAt: workload.parent.state === 'absent' ? memory.askedAt : undefined,
-    // A manifest that is still there means that the yield did not happen.
-    trial: active ? undefined : memory.trial,
+    // A manifest that is still there means that the yield did not happen. A parent that went has its time; the one that comes after it has its own.
+    trial: active || (workload.parent.state === 'absent' && now >= (memory.trial?.deadline ?? now)) ? undefined : memory.trial,
     passed: memory.passed !== undefined && (parent === undefined || parent.uid === memory.passed.uid) ? memory.passed : undefined,
     failedTrials: isOfAnotherSpec(memory, workload) || wasForgiven(memory, workload) ? undefined : memory.failedTrials,
     spec: parent !== undefined && digest !== undefined ? { uid: parent.uid, digest } : memory.spec,

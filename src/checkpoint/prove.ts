@@ -5,7 +5,7 @@
  */
 import type { WorkloadMemory } from './memory.ts';
 import type { Millis, Observation, Questions, RuntimePod, StoredGeneration, WorkloadObservation } from './model.ts';
-import { specOfParent } from './parents.ts';
+import { specOfParent, uidOfParent } from './parents.ts';
 
 /** The newest generation, where it is not proven and may be, and the pod that runs it. */
 function unproven(workload: WorkloadObservation, memory: WorkloadMemory): { generation: StoredGeneration; pod: RuntimePod } | undefined {
@@ -14,8 +14,9 @@ function unproven(workload: WorkloadObservation, memory: WorkloadMemory): { gene
   if (stored === undefined || newest === undefined || newest.number === stored.proven || stored.failing.has(newest.digest))
     return undefined;
   const copy = copyPods.find(({ generation, up }) => generation === newest.number && up);
-  const parent = specOfParent(workload, memory) === newest.digest ? parentPods.find(({ up }) => up) : undefined;
-  const pod = parent ?? copy;
+  // Another pod of the workload would answer the same probes on the node's addresses.
+  const uid = specOfParent(workload, memory) === newest.digest ? uidOfParent(workload, memory) : undefined;
+  const pod = parentPods.find((one) => one.up && one.uid === uid) ?? copy;
   return pod === undefined ? undefined : { generation: newest, pod };
 }
 

@@ -42,7 +42,9 @@ export function activate(given: Case): Verdict | undefined {
     };
   }
   // The API server answers (to others, if not to us): the kubelet can bring the parent by itself and gets the time to.
-  const due = downSince + policy.downFor;
+  // One that nobody wanted here for long was not down, it has just come; one that is made anew every few seconds is down all the while.
+  const { came } = memory;
+  const due = (came !== undefined && came.absentFor >= policy.downFor ? Math.max(downSince, came.since) : downSince) + policy.downFor;
   if (now >= due)
     return {
       reason: 'Activating',

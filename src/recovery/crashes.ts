@@ -1,6 +1,6 @@
 /**
  * Crashes of a pod that are its own. A container that finds its port taken crashes through no fault of its spec, so of a parent only those count that end
- * while no container of a copy runs, and of a copy only those while no container of the parent does. Ended containers that are there when a pod is first
+ * while no container of a copy runs, nor of an older pod of the workload, and of a copy only those while no container of the parent does. Ended containers that are there when a pod is first
  * looked at count for nothing: a power cut ended them. The kubelet and this daemon remove ended containers; what counts is which ones were ever seen.
  */
 import type { WorkloadMemory } from '../checkpoint/memory.ts';
@@ -45,5 +45,6 @@ export function rememberCrashes(memory: WorkloadMemory, workload: WorkloadObserv
   // What is being ended ends with whatever exit code it has.
   const ending = (parent.state === 'present' && parent.pod.terminating) || memory.leaving === pod.uid;
   const upSince = memory.up?.uid === pod.uid ? memory.up.since : undefined;
-  return countCrashes(memory.crashes, pod, observation.now, ending || copyPods.some(({ running }) => running > 0), upSince);
+  const beside = [...copyPods, ...parentPods.filter((one) => one.uid !== pod.uid)].some(({ running }) => running > 0);
+  return countCrashes(memory.crashes, pod, observation.now, ending || beside, upSince);
 }

@@ -58,7 +58,7 @@ export function nextToYield(
   cases: ReadonlyMap<WorkloadKey, Pick<Case, 'observation' | 'workload' | 'memory' | 'policy'>>,
 ): WorkloadKey | undefined {
   const all = [...cases];
-  if (all.some(([, { memory }]) => memory.trial !== undefined && memory.up === undefined)) return undefined;
+  if (all.some(([, given]) => isOnItsWayUp(given))) return undefined;
   const pending = all.filter(([key, given]) => given.observation.self !== key && isHandingBack(given));
   const [serving, others] = [
     pending.filter(([, { workload }]) => servesApi(workload)),
@@ -69,6 +69,10 @@ export function nextToYield(
   if (serving.some(([, given]) => !waitedLong(given))) return undefined;
   return others.find(([, { workload }]) => isStarting(workload))?.[0];
 }
+
+/** In its trial and not up. One that is gone is not on its way: its successor may be on another node. */
+const isOnItsWayUp = ({ memory, workload }: Pick<Case, 'memory' | 'workload'>): boolean =>
+  memory.trial !== undefined && memory.up === undefined && workload.parent.state !== 'absent';
 
 /** A copy is active, its parent is back in the API, they cannot run side by side, and the parent has not just failed a trial. */
 function isHandingBack(given: Pick<Case, 'observation' | 'workload' | 'memory'>): boolean {

@@ -199,7 +199,7 @@ function memories(world: World): WorkloadMemory {
       ? { crashes: { uid: PARENT_UID, count: 2, since: 0, seen: [] } }
       : { up: { uid: PARENT_UID, attempts: 0, since: 0 } }),
     ready: { uid: PARENT_UID, digest: digest('new'), restarts: 0, since: 0 },
-    absentSince: 0,
+    ...(parentAbsent(world) ? { absentSince: 0 } : {}),
     handBackSince: 0,
     orphanSince: 0,
     ...(world.copy === 'running'
