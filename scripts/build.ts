@@ -3,8 +3,8 @@ import { rm } from 'node:fs/promises';
 import { build } from 'esbuild';
 import { bundleOptions, readVersion } from './bundle.ts';
 
+const version = await readVersion();
 const common = {
-  ...bundleOptions(await readVersion()),
   format: 'esm',
   outdir: 'dist',
   // Bundled CommonJS packages call require() for Node's own modules; an ES module has none unless it makes one.
@@ -14,5 +14,5 @@ const common = {
 } as const;
 
 await rm('dist', { recursive: true, force: true });
-await build({ ...common, entryPoints: { checkpointer: 'src/cli.ts' } });
-await build({ ...common, entryPoints: { embedded: 'src/embedded/main.ts' } });
+await build({ ...bundleOptions(version), ...common, entryPoints: { checkpointer: 'src/cli.ts' } });
+await build({ ...bundleOptions(version, 'gRPC'), ...common, entryPoints: { embedded: 'src/embedded/main.ts' } });

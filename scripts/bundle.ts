@@ -28,11 +28,14 @@ const LEFT_OUT: readonly LeftOut[] = [
   { module: /^thread-stream$/, of: 'pino', exports: [] },
 ];
 
-const leaveOut: Plugin = {
+/** Of gRPC's server the daemon has no use; the embedded node's runtime is one. */
+const GRPC_SERVER: LeftOut = { module: /^\.\/server(-credentials|-interceptors)?$/, of: '@grpc/grpc-js', exports: [] };
+
+const leaveOut = (leftOut: readonly LeftOut[]): Plugin => ({
   name: 'leave-out',
   setup(build) {
     build.onResolve({ filter: /./ }, ({ path, importer }) => {
-      const found = LEFT_OUT.find(({ module, of }) => module.test(path) && importer.includes(`/node_modules/${of}/`));
+      const found = leftOut.find(({ module, of }) => module.test(path) && importer.includes(`/node_modules/${of}/`));
       return found && { path: `${found.of}: ${path}`, namespace: 'left-out', pluginData: found };
     });
     build.onLoad({ filter: /./, namespace: 'left-out' }, ({ path, pluginData }) => {
@@ -41,9 +44,10 @@ const leaveOut: Plugin = {
       return { contents: `module.exports = ${fail};${exports.map((name) => `module.exports.${name} = ${fail};`).join('')}`, loader: 'js' };
     });
   },
-};
+});
 
-export function bundleOptions(version: string) {
+/** @param serves whether the program is a gRPC server itself. */
+export function bundleOptions(version: string, serves: 'nothing' | 'gRPC' = 'nothing') {
   return {
     bundle: true,
     platform: 'node',
@@ -57,7 +61,7 @@ export function bundleOptions(version: string) {
       ...whereKnown('__BUILD_DATE__', () => new Date(sourceDateEpoch() * 1000).toISOString()),
     },
     logLevel: 'warning',
-    plugins: [leaveOut],
+    plugins: [leaveOut(serves === 'gRPC' ? LEFT_OUT : [...LEFT_OUT, GRPC_SERVER])],
   } as const satisfies BuildOptions;
 }
 
