@@ -110,10 +110,11 @@ function resultOf(answer: AnyAnswer): string {
 /** The same source; what the runtime answers is counted. */
 export function countedRuntime(runtime: RuntimeSource, metrics: Metrics): RuntimeSource {
   const count = (operation: string, ok: boolean) => metrics.criAnswers.inc({ operation, result: ok ? 'ok' : 'failed' });
-  async function counted(operation: string, asked: Promise<void>): Promise<void> {
+  async function counted<T>(operation: string, asked: Promise<T>): Promise<T> {
     try {
-      await asked;
+      const answer = await asked;
       count(operation, true);
+      return answer;
     } catch (error) {
       count(operation, false);
       throw error;
@@ -126,8 +127,8 @@ export function countedRuntime(runtime: RuntimeSource, metrics: Metrics): Runtim
       return answer;
     },
     stopContainer: (id, timeoutSeconds) => counted('stopContainer', runtime.stopContainer(id, timeoutSeconds)),
-    stopSandbox: (id) => runtime.stopSandbox(id),
-    hasImage: (reference) => runtime.hasImage(reference),
+    stopSandbox: (id) => counted('stopSandbox', runtime.stopSandbox(id)),
+    hasImage: (reference) => counted('hasImage', runtime.hasImage(reference)),
     removeContainer: (id) => counted('removeContainer', runtime.removeContainer(id)),
     get sendsEvents() {
       return runtime.sendsEvents;

@@ -154,15 +154,21 @@ test('answers of the runtime are counted, and its failures stay failures', async
       list: async () => ({ state: 'unknown', detail: '' }),
       stopContainer: () => Promise.reject(new Error('no such container')),
       removeContainer: async () => undefined,
+      stopSandbox: () => Promise.reject(new Error('deadline exceeded')),
+      hasImage: async () => true,
     } as unknown as RuntimeSource,
     metrics,
   );
   await runtime.list();
   await runtime.removeContainer('c');
+  expect(await runtime.hasImage('i')).toBe(true);
+  await expect(runtime.stopSandbox('s')).rejects.toThrow('deadline exceeded');
   await expect(runtime.stopContainer('c', 0)).rejects.toThrow('no such container');
   expect(await lines(metrics, /^pod_checkpointer_cri_answers_total/)).toEqual([
     'pod_checkpointer_cri_answers_total{operation="list",result="failed"} 1',
     'pod_checkpointer_cri_answers_total{operation="removeContainer",result="ok"} 1',
+    'pod_checkpointer_cri_answers_total{operation="hasImage",result="ok"} 1',
+    'pod_checkpointer_cri_answers_total{operation="stopSandbox",result="failed"} 1',
     'pod_checkpointer_cri_answers_total{operation="stopContainer",result="failed"} 1',
   ]);
 });
