@@ -87,8 +87,8 @@ export type UnitState =
   | { readonly state: 'unknown'; readonly detail: string };
 
 export interface KubeletFacts {
-  /** What it reads static pods from, and who says so. */
-  readonly staticPodPath: { readonly path: string; readonly from: string } | undefined;
+  /** What it reads static pods from, and who says so. `isOurs`: it is the directory that copies are put into, by another name (a link). */
+  readonly staticPodPath: { readonly path: string; readonly from: string; readonly isOurs?: true } | undefined;
   /** `imagePullCredentialsVerificationPolicy` of its configuration. */
   readonly imagePullVerification: string | undefined;
   /** Its records of the images that it pulled, by image reference; undefined where it keeps none, or they cannot be read. */

@@ -48,7 +48,7 @@ export async function gather(options: GatherOptions, thoroughly: (key: WorkloadK
   const hostRoot = options.hostRoot ?? (await findHostRoot());
   const there = await isDirectory(checkpointDir);
   const reading = readDisk(options, there);
-  const readingKubelet = readKubelet(hostRoot, options.kubeletConfig);
+  const readingKubelet = readKubelet(hostRoot, options.kubeletConfig, podManifestPath);
   const deep = reading.then(({ disk }) => (there ? readGenerations(checkpointDir, disk, thoroughly) : NOTHING));
   const pods = deep.then(({ generations }) =>
     [...generations.values()].flatMap((one) => [...one.values()].flatMap(({ pod }) => pod ?? [])),

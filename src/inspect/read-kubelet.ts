@@ -4,14 +4,18 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { isErrno } from '../platform/durable.ts';
 import type { KubeletFacts, PulledRecord } from './facts.ts';
+import { identity } from './host-root.ts';
 
 export const DEFAULT_KUBELET_CONFIG = '/var/lib/kubelet/config.yaml';
 const DEFAULT_ROOT_DIR = '/var/lib/kubelet';
 /** A record is a few hundred bytes; a node with more images than this is not looked at as a whole. */
 const RECORDS = 1_000;
 
-/** @param root where the host's file system is; undefined: only what is mounted here can be read. */
-export async function readKubelet(root: string | undefined, configFile: string | undefined): Promise<KubeletFacts> {
+/**
+ * @param root where the host's file system is; undefined: only what is mounted here can be read.
+ * @param ours where copies are put.
+ */
+export async function readKubelet(root: string | undefined, configFile: string | undefined, ours?: string): Promise<KubeletFacts> {
   const flags = await kubeletFlags(join(root ?? '/', 'proc'));
   const file = configFile ?? flags?.get('config') ?? DEFAULT_KUBELET_CONFIG;
   const at = (path: string) => (root === undefined ? path : join(root, path));
@@ -23,18 +27,26 @@ export async function readKubelet(root: string | undefined, configFile: string |
   const flagged = flags?.get('pod-manifest-path');
   const configured = typeof config.fields === 'object' ? (config.fields['staticPodPath'] ?? '') : undefined;
   const policy = config.fields?.['imagePullCredentialsVerificationPolicy'];
+  const staticPodPath =
+    flagged !== undefined
+      ? { path: flagged, from: "the kubelet's --pod-manifest-path" }
+      : typeof configured === 'string'
+        ? { path: configured, from: file }
+        : undefined;
+  const isOurs = ours !== undefined && staticPodPath !== undefined && (await isSame(ours, at(staticPodPath.path)));
   return {
-    staticPodPath:
-      flagged !== undefined
-        ? { path: flagged, from: "the kubelet's --pod-manifest-path" }
-        : typeof configured === 'string'
-          ? { path: configured, from: file }
-          : undefined,
+    staticPodPath: isOurs ? { ...staticPodPath, isOurs } : staticPodPath,
     imagePullVerification: typeof policy === 'string' ? policy : undefined,
     pulled,
     ...(lockFile !== undefined && lockFile !== '' && { lockFile: at(lockFile) }),
     detail: config.detail,
   };
+}
+
+/** One directory by two names. */
+async function isSame(one: string, other: string): Promise<boolean> {
+  const [found, found2] = await Promise.all([identity(one), identity(other)]);
+  return found !== undefined && found === found2;
 }
 
 type Fields = Readonly<Record<string, unknown>>;

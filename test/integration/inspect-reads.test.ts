@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { WorkloadKey } from '../../src/checkpoint/workload.ts';
+import { staticDirectoryFindings } from '../../src/inspect/foresight/static-directory.ts';
 import { readKubelet } from '../../src/inspect/read-kubelet.ts';
 import { readGenerations } from '../../src/inspect/read-store.ts';
 import { readUnit } from '../../src/inspect/read-units.ts';
@@ -39,6 +40,21 @@ describe('on a host', () => {
   it('a configuration without a static pod path says that the kubelet reads none', async () => {
     put('var/lib/kubelet/config.yaml', 'kind: KubeletConfiguration\n');
     expect((await readKubelet(root, undefined)).staticPodPath).toEqual({ path: '', from: '/var/lib/kubelet/config.yaml' });
+  });
+
+  it('the directory that the kubelet reads is known by any of its names', async () => {
+    const ours = join(root, 'etc/manifests');
+    mkdirSync(ours, { recursive: true });
+    mkdirSync(join(root, 'etc/other'));
+    symlinkSync('manifests', join(root, 'etc/link'));
+    const findings = async (path: string) => {
+      put('var/lib/kubelet/config.yaml', `staticPodPath: ${path}\n`);
+      return staticDirectoryFindings(ours, await readKubelet(root, undefined, ours)).map(({ code }) => code);
+    };
+    expect(await findings('/etc/link')).toEqual([]);
+    expect(await findings('/etc/other')).toEqual(['NotTheKubeletsDirectory']);
+    expect(await findings('/etc/gone')).toEqual(['NotTheKubeletsDirectory']);
+    expect(await findings('')).toEqual(['NoStaticPodPath']);
   });
 
   it('a unit is armed only if something brings it along, and what it runs is there', async () => {

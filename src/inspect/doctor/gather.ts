@@ -29,7 +29,7 @@ export async function gatherForDoctor(options: DoctorOptions): Promise<DoctorFac
     readDirectoryFacts(checkpointDir, hostRoot),
     readDirectoryFacts(podManifestPath, hostRoot),
     readDirectoryFacts(dirname(lockFile), hostRoot),
-    readKubelet(hostRoot, options.kubeletConfig),
+    readKubelet(hostRoot, options.kubeletConfig, podManifestPath),
     loadKubeconfig(kubeconfig).then(
       () => ({ state: 'ok' }) as const,
       (error: unknown) => ({ state: 'wrong', detail: messageOf(error) }) as const,
