@@ -50,8 +50,8 @@ export interface WorkloadMemory {
   readonly marked?: readonly Digest[];
   /** When the last manifests came to be active. */
   readonly activations?: readonly Millis[];
-  /** Manifests in a row that the kubelet made no sandbox for. */
-  readonly reissues?: { readonly count: number; readonly at: Millis };
+  /** Manifests in a row that the kubelet made no sandbox for. `of`: the activation of the last one, which has its successor when another is active. */
+  readonly reissues?: { readonly count: number; readonly at: Millis; readonly of: number };
   /** A generation that is not proven has been running since then, and its own probes were answered. */
   readonly answering?: { readonly uid: string; readonly generation: GenerationNumber; readonly attempts: number; readonly since: Millis };
   /** The owner has wanted a pod here and had no Ready one anywhere since then. */
@@ -60,8 +60,8 @@ export interface WorkloadMemory {
   readonly leftoverSince?: Millis;
   /** It served the API and was retired once, or began to be. Where it is there again nothing else served the API. Until its parent is seen again. */
   readonly retiredOnce?: true;
-  /** When an edited manifest was last restored. */
-  readonly restoredAt?: Millis;
+  /** When an edited manifest was last to be restored, and which: for as long as that one is active it was not. */
+  readonly restored?: { readonly at: Millis; readonly of: number };
 }
 
 export interface CopyMemory {
@@ -157,7 +157,7 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
     failing: memory.failing !== undefined && workload.stored?.failing.has(memory.failing.digest) !== true ? memory.failing : undefined,
     marked: workload.stored === undefined ? memory.marked : [...workload.stored.failing.keys()],
     retiredOnce: parent === undefined ? memory.retiredOnce : undefined,
-    restoredAt: memory.restoredAt,
+    restored: memory.restored,
     crashes: rememberCrashes(memory, workload, observation),
     ...rememberCopy(memory, workload, observation),
     leftoverSince: rememberLeftover(memory, workload, observation),

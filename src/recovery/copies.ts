@@ -134,15 +134,18 @@ export function reissue(given: Case, isSelf: boolean): Verdict | undefined {
   if (copy.missingSince === undefined) return undefined;
   const due = copy.missingSince + NO_SANDBOX;
   if (now < due) return undefined;
-  const tried = 1 + (memory.reissues?.count ?? 0);
-  const next = Math.max(tried < MANIFESTS ? due : (memory.reissues?.at ?? due) + REISSUE_AGAIN, mayActivateAt(memory, now));
+  const before = memory.reissues;
+  // Its successor was decided on and is not there: it could not be written, or is being written. The kubelet did not refuse that one.
+  const unwritten = before?.of === active.activation;
+  const tried = (before?.count ?? 0) + (unwritten ? 0 : 1);
+  const next = Math.max(unwritten || tried < MANIFESTS ? due : (before?.at ?? due) + REISSUE_AGAIN, mayActivateAt(memory, now));
   if (now < next)
     return { reason: 'CopyRefused', message: `the kubelet runs none of the last ${tried} manifests of the copy${why}`, wakeAt: next };
   return {
     reason: 'Reissuing',
     message: `the kubelet has made no sandbox for ${active.file} in ${seconds(now - copy.missingSince)}${why}: it gets a manifest of another name`,
     actions: [activateAction(given, active.generation), ...(isSelf ? deactivateAll(workload) : makeRoom(workload))],
-    memory: postponed({ ...memory, reissues: { count: Math.min(tried, MANIFESTS), at: now } }, now),
+    memory: postponed({ ...memory, reissues: { count: Math.min(tried, MANIFESTS), at: now, of: active.activation } }, now),
     flux: true,
   };
 }

@@ -51,7 +51,9 @@ export function restore(given: Case, isSelf: boolean): Verdict | undefined {
   if (workload.stored?.generations.has(active.generation) !== true) return undefined;
   const { now } = observation;
   const fields = active.edits.join(', ');
-  const next = memory.restoredAt === undefined ? now : memory.restoredAt + RESTORE_AGAIN;
+  const { restored } = memory;
+  // A manifest that could not be written is written as soon as it can be.
+  const next = restored === undefined || restored.of === active.activation ? now : restored.at + RESTORE_AGAIN;
   if (now < next) {
     const message = `somebody changed ${fields} of ${active.file} again: it is restored in ${seconds(next - now)}; find out who writes there`;
     return { reason: 'ManifestEdited', message, wakeAt: next };
@@ -62,7 +64,7 @@ export function restore(given: Case, isSelf: boolean): Verdict | undefined {
     message: `somebody changed ${fields} of ${active.file}: generation ${active.generation} is activated anew in its place`,
     // The checkpointer's own containers are left to the kubelet: this process may be one of them.
     actions: [activating, ...(isSelf ? deactivateAll(workload) : makeRoom(workload))],
-    memory: { ...memory, restoredAt: now },
+    memory: { ...memory, restored: { at: now, of: active.activation } },
     flux: true,
   };
 }

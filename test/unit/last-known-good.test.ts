@@ -285,6 +285,24 @@ describe('an active copy', () => {
     expect(s.done).toEqual(['activate 2', 'makeRoom']);
   });
 
+  it('gets its new manifest however often it takes to write it, and what was not written was not refused', () => {
+    const s = story();
+    s.at(0, missing, { api: DOWN });
+    for (const after of [20_000, 200, 200, 5000]) {
+      s.at(after, missing, { api: DOWN });
+      expect(s.done).toEqual(['activate 2', 'makeRoom']);
+    }
+    const second = { ...missing, active: active(2, 2) };
+    s.at(100, second, { api: DOWN });
+    s.at(20_000, second, { api: DOWN });
+    expect(s.done).toEqual(['activate 2', 'makeRoom']);
+    const third = { ...missing, active: active(2, 3) };
+    s.at(100, third, { api: DOWN });
+    s.at(20_000, third, { api: DOWN });
+    expect(s.reason).toBe('CopyRefused');
+    expect(s.message).toContain('none of the last 3 manifests');
+  });
+
   it('asks why while it has no container', () => {
     const s = story();
     s.at(0, missing, { api: DOWN });
