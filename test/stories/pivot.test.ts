@@ -27,6 +27,7 @@ import {
   setImage,
   staticPod,
 } from '../support/pivot/node.ts';
+import { setFaults } from './support/node.ts';
 import { apiOutages, outageTable } from './support/outages.ts';
 
 const LEASES = '/apis/coordination.k8s.io/v1/namespaces/kube-system/leases';
@@ -165,8 +166,20 @@ describe('a control plane of static pods', () => {
   describe('a second time, with its credentials in Secrets', () => {
     let before: ReturnType<typeof manifestsOf>;
 
-    it('takes back the step that is under way when it is told to stop', async () => {
+    it('takes a step back that does not become healthy', async () => {
       before = manifestsOf(node);
+      // Nobody makes the DaemonSet's pod.
+      await setFaults(node, [{ kind: 'status', code: 403, user: 'system:kube-controller-manager', verb: 'create', resource: 'pods' }]);
+      const { code, lines } = await did('pivot', '--credentials=secrets', '--step-timeout=15s');
+      await setFaults(node, []);
+      expect(code).toBe(1);
+      expect(lines).toContain("        failed: not within 15 s (--step-timeout): the DaemonSet's pod to be made");
+      expect(lines).toContain("[ 3/12] taken back: kube-apiserver: the node's pod leaves");
+      expect((await journalOf(node))?.place).toEqual({ state: 'healthy', done: 2 });
+      await expectWorking(node, 'failed');
+    }, 120_000);
+
+    it('takes back the step that is under way when it is told to stop', async () => {
       let told = false;
       const running = begin(node, 'pivot', ['--credentials=secrets'], (line) => {
         if (told || !line.includes('waiting') || !running.lines.some((said) => said.startsWith('[ 3/12]'))) return;

@@ -108,8 +108,13 @@ export class RealNode {
   }
 
   /** Runs a program in the node's mounts and network; `input` is its standard input. Gives its output, throws where it fails. */
-  inside(command: readonly string[], input?: string): Promise<string> {
-    return execute('nsenter', [`--target=${this.#on().init}`, '--mount', '--pid', '--net', '--uts', '--ipc', '--', ...command], input);
+  inside(command: readonly string[], input?: string, timeoutMs?: number): Promise<string> {
+    return execute(
+      'nsenter',
+      [`--target=${this.#on().init}`, '--mount', '--pid', '--net', '--uts', '--ipc', '--', ...command],
+      input,
+      timeoutMs,
+    );
   }
 
   /** As cluster administrator. */
@@ -237,9 +242,9 @@ function killed(pid: number | undefined): void {
   }
 }
 
-export function execute(program: string, args: readonly string[], input?: string): Promise<string> {
+export function execute(program: string, args: readonly string[], input?: string, timeoutMs = 120_000): Promise<string> {
   return new Promise((resolve, reject) => {
-    const child = execFile(program, args, { env: ENVIRONMENT, maxBuffer: 64 << 20, timeout: 120_000 }, (error, stdout, stderr) => {
+    const child = execFile(program, args, { env: ENVIRONMENT, maxBuffer: 64 << 20, timeout: timeoutMs }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout);
       else reject(new Error(`${args.slice(args.indexOf('--') + 1).join(' ')}: ${stderr.trim() || error.message}`));
     });
