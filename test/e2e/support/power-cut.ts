@@ -1,9 +1,10 @@
 /** A power cut of a node at rest, or the power on after one, measured from outside until it is at rest again. Seconds after power on. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { until } from '../../support/until.ts';
 import { eventually } from './eventually.ts';
 import type { RealNode } from './node.ts';
 import { seenBetween } from './outages.ts';
-import { settled } from './settled.ts';
+import { activeCopies, settled } from './settled.ts';
 import type { State } from './states.ts';
 
 /** After the node has come to rest: as long as something could still happen that belongs to the boot. */
@@ -27,8 +28,10 @@ export async function recoverFromPowerCut(node: RealNode, state: State): Promise
     await eventually(() => node.isReady, 180_000);
     await sleep(10_000);
   } else {
-    await settled(node, { daemon: daemonOf(state), timeoutMs: 240_000, stored: state !== 'bootkube' });
+    // The API server answers before its copy leaves; before that there may be no copy yet.
+    await until(async () => node.isReady && (await activeCopies(node, daemonOf(state))).length === 0, 240_000);
     handedBack = Math.round((Date.now() - at) / 10) / 100;
+    await settled(node, { daemon: daemonOf(state), timeoutMs: 240_000, stored: state !== 'bootkube' });
     await sleep(QUIET_MS);
   }
   const { firstReady, outages, outage, stable } = seenBetween(node.changes, at, Date.now());

@@ -48,10 +48,15 @@ export async function settled(node: RealNode, options: Settling = {}): Promise<v
   }
 }
 
+/** Manifests in the kubelet's directory, the daemon's own left out. */
+export async function activeCopies(node: RealNode, daemon: string): Promise<string[]> {
+  const own = daemon === 'pod-checkpointer' ? 'pod-checkpointer-ds' : daemon;
+  return (await node.manifests()).filter((name) => !name.includes(own));
+}
+
 /** What is missing; empty where nothing is. What costs the node nothing to ask comes first. */
 async function unsettled(node: RealNode, { daemon = 'pod-checkpointer', except = [], stored = false }: Settling): Promise<string> {
-  const own = daemon === 'pod-checkpointer' ? 'pod-checkpointer-ds' : daemon;
-  const active = (await node.manifests()).filter((name) => !name.includes(own));
+  const active = await activeCopies(node, daemon);
   if (active.length > 0) return `in the kubelet's directory: ${active.join(', ')}`;
   if (!node.isReady) return 'the API server does not answer';
   const store = daemon === 'pod-checkpointer' ? await unsettledStore(node, except, stored) : '';
