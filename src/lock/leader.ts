@@ -11,7 +11,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, fstatSync, openSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, type Stats, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -48,13 +48,14 @@ export async function acquireLeaderLock({ path, signal, onWaiting }: LeaderLockO
         await waitForLock(descriptor, path, signal);
       }
       signal.throwIfAborted();
-      if (isStill(descriptor, path)) {
+      const locked = fstatSync(descriptor);
+      if (isStill(locked, path)) {
         let held = true;
         const release = (): void => {
           if (held) closeSync(descriptor);
           held = false;
         };
-        return { path, release, isCurrent: () => held && isStill(descriptor, path) };
+        return { path, release, isCurrent: () => held && isStill(locked, path) };
       }
       // The file was removed or replaced while we waited: whoever comes next locks the new one, and so must we.
       closeSync(descriptor);
@@ -147,13 +148,8 @@ async function runFlock(
   }
 }
 
-function isStill(descriptor: number, path: string): boolean {
-  try {
-    const named = statSync(path);
-    const locked = fstatSync(descriptor);
-    return named.dev === locked.dev && named.ino === locked.ino;
-  } catch (error) {
-    if (isErrno(error, 'ENOENT')) return false;
-    throw error;
-  }
+/** Asked every second for months: an open file stays the one it is, so only the name is looked up again. */
+function isStill(locked: Stats, path: string): boolean {
+  const named = statSync(path, { throwIfNoEntry: false });
+  return named !== undefined && named.dev === locked.dev && named.ino === locked.ino;
 }
