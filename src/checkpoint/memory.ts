@@ -167,11 +167,13 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
 }
 
 /**
+ * The probes of a parent beside its copy may be answered by the copy, on a port that they share. The copy leaves soon, and then it is the parent.
  * A checkpointer that is Ready only shows that it can wait. Its spec is proven by one that leads, and that is this process: it has to be the parent's.
  * Where a process cannot tell in which pod it runs, Ready has to do.
  */
-function mayProve({ workload, parent }: WorkloadObservation, { self, runsIn }: Observation): boolean {
-  if (self === undefined || self !== workloadKey(workload) || runsIn === undefined) return true;
+function mayProve({ workload, parent, active }: WorkloadObservation, { self, runsIn }: Observation): boolean {
+  if (self === undefined || self !== workloadKey(workload)) return active.length === 0;
+  if (runsIn === undefined) return true;
   return parent.state === 'present' && parent.pod.uid === runsIn.pod;
 }
 

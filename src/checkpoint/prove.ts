@@ -13,11 +13,12 @@ function unproven(workload: WorkloadObservation, memory: WorkloadMemory): { gene
   const newest = stored?.newest === undefined ? undefined : stored.generations.get(stored.newest);
   if (stored === undefined || newest === undefined || newest.number === stored.proven || stored.failing.has(newest.digest))
     return undefined;
-  const copy = copyPods.find(({ generation, up }) => generation === newest.number && up);
-  // Another pod of the workload would answer the same probes on the node's addresses.
-  const uid = specOfParent(workload, memory) === newest.digest ? uidOfParent(workload, memory) : undefined;
-  const pod = parentPods.find((one) => one.up && one.uid === uid) ?? copy;
-  return pod === undefined ? undefined : { generation: newest, pod };
+  // Where another pod of the workload runs, it may be that one which answers on the node's addresses.
+  const [only, ...others] = [...parentPods, ...copyPods].filter(({ running }) => running > 0);
+  if (only?.up !== true || others.length > 0) return undefined;
+  const isCopy = copyPods.some(({ uid, generation }) => uid === only.uid && generation === newest.number);
+  const isParent = only.uid === uidOfParent(workload, memory) && specOfParent(workload, memory) === newest.digest;
+  return isCopy || isParent ? { generation: newest, pod: only } : undefined;
 }
 
 /** Which probes have to be done from the node. */

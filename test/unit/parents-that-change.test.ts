@@ -69,6 +69,36 @@ describe('a rollout that starts the new pod beside the old one', () => {
   });
 });
 
+describe('a parent that shares its port with a copy of another spec', () => {
+  const SHARED = { servesApi: true, handBack: 'overlap' } as const;
+  const both = stored([generation(1, 'old', SHARED), generation(2, 'new', SHARED)], { newest: 2, proven: 1, activations: 1 });
+  const rollout = { state: 'present' as const, pod: parent({ kind: 'copy', copy: copyOf('new', SHARED) }) };
+  const beside = {
+    parentPods: [runtimePod('running')],
+    copyPods: [copyPod(1)],
+    active: [{ file: 'f', generation: 1, activation: 1 }],
+    stored: both,
+  };
+
+  it('is not proven by being Ready: its probes may be answered by the copy; after the copy has left it is', () => {
+    const look = looks();
+    // The copy stays for longer than a proof takes, as after a trial that failed.
+    const away = { state: 'free' } as const;
+    look(0, [workload(SCHEDULER, { ...beside, parent: rollout })], { kubelet: away });
+    expect(look(60_000, [workload(SCHEDULER, { ...beside, parent: rollout })], { kubelet: away }).done).not.toContain('prove 2');
+    const alone = workload(SCHEDULER, { ...beside, parent: rollout, copyPods: [], active: [] });
+    expect(look(1000, [alone]).done).toEqual([]);
+    expect(look(30_000, [alone]).done).toEqual(['prove 2']);
+  });
+
+  it('nor by its probes while the API server denies its answers', () => {
+    const look = looks();
+    look(0, [workload(SCHEDULER, { ...beside, parent: rollout })]);
+    const denied = { api: { state: 'denied', detail: '401' } } as const;
+    expect(look(1000, [workload(SCHEDULER, beside)], denied).questions.probes).toEqual([]);
+  });
+});
+
 describe('a parent that is deleted in its trial', () => {
   const one = stored([generation(1, 'spec', TRAITS)], { newest: 1, proven: 1, activations: 1 });
   const spec = { state: 'present' as const, pod: parent({ kind: 'copy', copy: copyOf('spec', TRAITS) }) };
