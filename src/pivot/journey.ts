@@ -111,8 +111,8 @@ export async function unpivot(
   if (isThere(journal.place, 'static')) return 'already';
   return alone(checkpointDir, async () => {
     await untilReady(session, voice.progress, stepTimeout);
-    const { node, wanted, originals } = await resumed(session, checkpointDir, journal);
-    if (journal.credentials === 'secrets') await expectSameFiles(session, originals);
+    const { node, wanted, manifests } = await resumed(session, checkpointDir, journal);
+    if (journal.credentials === 'secrets') await expectSameFiles(session, manifests);
     if (!(await voice.ask(`Bring the static pods of ${node.name} back?`))) return 'unwanted';
     await remember(checkpointDir, `the way back of the pivot of ${journal.start} begins`);
     await travel('static', journal, traveller(options, session, node, wanted, voice));
@@ -168,8 +168,8 @@ async function deployCheckpointer(
 }
 
 /** The static pods will use the files again, which know nothing of what was changed in the Secrets. */
-async function expectSameFiles({ cluster }: Session, originals: Resumed['originals']): Promise<void> {
-  for (const { component, pod } of originals) {
+async function expectSameFiles({ cluster }: Session, manifests: Resumed['manifests']): Promise<void> {
+  for (const { component, pod } of manifests) {
     const files = credentialFiles(component, pod);
     const secret = credentialsSecret(component);
     const rotated = rotatedFiles(files, await readAll(files.map(({ path }) => path)), await cluster.secret(secret));

@@ -1,16 +1,16 @@
-/** A pivot that was begun, from what it wrote down: the manifests as they were then, not as they are now. */
+/** A pivot that was begun, from what it wrote down: the manifests as they were then (or as they are to be put back), not as they lie there now. */
 import type { V1Pod } from '@kubernetes/client-node';
 import { nodeFacts } from './checks.ts';
 import { type Component, parseStaticPod, type Refusal } from './component.ts';
 import type { NodeFacts } from './daemonset.ts';
 import { wantedOf } from './gather.ts';
-import { type Journal, readOriginal } from './journal.ts';
+import { type Journal, readBase } from './journal.ts';
 import type { Wanted } from './secrets.ts';
 import type { Session } from './session.ts';
 
 export interface Resumed {
   readonly node: NodeFacts;
-  readonly originals: readonly { readonly component: Component; readonly pod: V1Pod }[];
+  readonly manifests: readonly { readonly component: Component; readonly pod: V1Pod }[];
   readonly wanted: ReadonlyMap<Component, Wanted>;
   readonly refusals: readonly Refusal[];
 }
@@ -21,11 +21,11 @@ export async function resumed({ cluster }: Session, checkpointDir: string, journ
   const node = object === undefined ? undefined : nodeFacts(object);
   if (node === undefined)
     throw new Error(`there is no node ${journal.node}, or it has no InternalIP: this store's pivot was begun on that node`);
-  const originals = await Promise.all(
+  const manifests = await Promise.all(
     journal.manifests.map(async ({ component, file }) => ({
       component,
-      pod: parseStaticPod((await readOriginal(checkpointDir, journal.start, component)).toString('utf8'), file),
+      pod: parseStaticPod((await readBase(checkpointDir, journal.start, component)).toString('utf8'), file),
     })),
   );
-  return { node, originals, ...(await wantedOf(originals, node, journal.credentials, cluster)) };
+  return { node, manifests, ...(await wantedOf(manifests, node, journal.credentials, cluster)) };
 }

@@ -74,26 +74,44 @@ export async function untilReady({ cluster, stop }: Session, progress: Progress,
 /** The whole way, under the cluster's lease, which is given back only where the node stands at one of its ends. */
 export async function travel(target: Target, journal: Journal, pivot: Pivot): Promise<void> {
   const { cluster, node, checkpointDir } = pivot;
+  const diary = diaryIn(checkpointDir);
   await takeLease(cluster, node.name, new Date());
   try {
-    await moveTo(target, journal, { ...pivot, progress: alsoInHistory(checkpointDir, pivot.progress) });
+    await moveTo(target, journal, { ...pivot, progress: alsoTo(diary, pivot.progress) });
   } finally {
     const place = (await readJournal(checkpointDir))?.place;
     if (place !== undefined && (isThere(place, 'self-hosted') || isThere(place, 'static')))
       await releaseLease(cluster, node.name).catch(() => undefined);
+    await diary.written();
   }
 }
 
-function alsoInHistory(checkpointDir: string, progress: Progress): Progress {
+interface Diary {
+  write(message: string): void;
+  written(): Promise<void>;
+}
+
+/** Lines in their order, which no step waits for. */
+function diaryIn(checkpointDir: string): Diary {
+  let last = Promise.resolve();
+  return {
+    write: (message) => {
+      last = last.then(() => remember(checkpointDir, message));
+    },
+    written: () => last,
+  };
+}
+
+function alsoTo(diary: Diary, progress: Progress): Progress {
   return {
     ...progress,
     done(move, tookMs) {
       progress.done(move, tookMs);
-      void remember(checkpointDir, describeMove(move));
+      diary.write(describeMove(move));
     },
     failed(move, why) {
       progress.failed(move, why);
-      void remember(checkpointDir, `failed: ${describeMove(move)}: ${why}`);
+      diary.write(`failed: ${describeMove(move)}: ${why}`);
     },
   };
 }

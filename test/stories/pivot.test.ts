@@ -240,6 +240,7 @@ describe('a control plane of static pods', () => {
   it('left its history', async () => {
     const history = await readHistory(node.layout.checkpointDir, PIVOT_HISTORY);
     expect(history.filter(({ message }) => message?.startsWith('a pivot begins'))).toHaveLength(2);
+    expect(history.at(-1)?.message).toBe('kube-apiserver: the static pod as it was');
   });
 
   const image = (pod: Awaited<ReturnType<typeof podsOf>>[number]) => pod.spec?.containers[0]?.image;
