@@ -4,6 +4,7 @@ import { type Cluster, ClusterError, connectCluster } from '../../src/pivot/clus
 import { SELF_HOSTED, selfHostedLabel, toDaemonSet } from '../../src/pivot/daemonset.ts';
 import { deploy, deployables } from '../../src/pivot/deploy.ts';
 import { LEASE, leaseHolder, releaseLease, takeLease } from '../../src/pivot/lease.ts';
+import { readVersions } from '../../src/pivot/read-versions.ts';
 import { type ApiClient, createApiClient } from '../../src/sources/api/client.ts';
 import { loadKubeconfig } from '../../src/sources/api/kubeconfig.ts';
 import { startCluster, type TestCluster } from '../support/embedded/cluster.ts';
@@ -79,6 +80,47 @@ describe('what a pivot tells the API server', () => {
     await expect(asNode.daemonSet('kube-scheduler')).rejects.toThrow(/give an administrator's --kubeconfig/);
     await expect(asNode.daemonSet('kube-scheduler')).rejects.toBeInstanceOf(ClusterError);
     node.close();
+  });
+});
+
+describe('the versions of a self-hosted control plane', () => {
+  it('are read with what the checkpointer may read: images of the DaemonSet and of the pod that is Ready, and of the kubelet', async () => {
+    const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'n1' }, status: { nodeInfo: { kubeletVersion: 'v1.36.1' } } };
+    await server.admin.request('POST', '/api/v1/nodes', node);
+    const outcome = toDaemonSet('kube-scheduler', kubeadmPod('kube-scheduler', { nodeIP: '10.0.0.10', minor: 36 }), {
+      name: 'n1',
+      hostIP: '10.0.0.10',
+    });
+    if (outcome.kind === 'refused') throw new Error('a DaemonSet was expected');
+    const set = await cluster.createDaemonSet(outcome.daemonSet);
+    const owner = { apiVersion: 'apps/v1', kind: 'DaemonSet', name: 'kube-scheduler', uid: set.metadata?.uid, controller: true };
+    for (const [name, tag, ready] of [
+      ['old', 'v1.35.9', 'True'],
+      ['new', 'v1.36.2', 'False'],
+    ] as const) {
+      const containers = [{ name: 'kube-scheduler', image: `registry.k8s.io/kube-scheduler:${tag}` }];
+      const pod = {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name, namespace: 'kube-system', ownerReferences: [owner] },
+        spec: { nodeName: 'n1', containers },
+      };
+      await server.admin.request('POST', '/api/v1/namespaces/kube-system/pods', pod);
+      const status = { conditions: [{ type: 'Ready', status: ready }] };
+      await server.admin.request(
+        'PATCH',
+        `/api/v1/namespaces/kube-system/pods/${name}/status`,
+        { status },
+        { contentType: 'application/strategic-merge-patch+json' },
+      );
+    }
+    const [asNode, asOwners] = [await loadKubeconfig(server.pki.kubeletConf), await loadKubeconfig(server.pki.adminConf)];
+    expect(await readVersions(asNode, asOwners, 'n1', 5_000)).toEqual({
+      wanted: new Map([['kube-scheduler', 'registry.k8s.io/kube-scheduler:v1.36.2']]),
+      running: new Map([['kube-scheduler', 'registry.k8s.io/kube-scheduler:v1.35.9']]),
+      kubelet: 'v1.36.1',
+    });
+    await cluster.deleteDaemonSet('kube-scheduler');
   });
 });
 
