@@ -3,11 +3,18 @@ import type { Action, Digest, GenerationNumber, StoredWorkload } from '../checkp
 import type { Case } from '../checkpoint/verdict.ts';
 
 /**
- * What a reboot gets: the proven generation, or the newest one while none is proven. The one that was proven before it takes its place where its spec is
- * marked failing, or its copy crashed here; where that goes for both, the proven one is as good as any.
+ * What a reboot gets: the proven generation, or the newest one while none is proven. The one that was proven before it, or an earlier one that was not,
+ * takes its place where its spec is marked failing, or its copy crashed here; where that goes for all, it is as good as any.
  */
 export function candidate(stored: StoredWorkload | undefined, crashed: readonly Digest[] = []): GenerationNumber | undefined {
-  return provenCandidate(stored, crashed) ?? stored?.newest;
+  if (stored?.proven !== undefined || stored?.newest === undefined) return provenCandidate(stored, crashed);
+  const { generations, newest, failing } = stored;
+  const others = [...generations.keys()].filter((number) => number !== newest).sort((a, b) => b - a);
+  const sound = [newest, ...others].find((number) => {
+    const digest = generations.get(number)?.digest;
+    return digest !== undefined && !failing.has(digest) && !crashed.includes(digest);
+  });
+  return sound ?? newest;
 }
 
 /** The same, of what was proven once. */

@@ -350,6 +350,29 @@ describe('an active copy', () => {
     expect(s.done).toEqual(['activate 1', 'makeRoom']);
   });
 
+  it('that crashes makes room for an earlier one where none was ever proven, and one that is marked failing is the last that is tried', () => {
+    const unproven = stored([GOOD, BAD], { newest: 2 });
+    const crashing = (...ids: string[]) => ({
+      active: active(2),
+      copyPods: [{ ...copyPod(2), running: 0, alive: 0, up: false, crashedContainerIds: ids, runningContainerIds: [] }],
+      stored: unproven,
+    });
+    const s = story();
+    s.at(0, { active: active(2), stored: unproven }, { api: DOWN });
+    s.at(100, crashing(), { api: DOWN });
+    s.at(100, crashing('x1', 'x2'), { api: DOWN });
+    expect(s.done).toEqual(['activate 1', 'makeRoom']);
+
+    const failing = new Map([[digest('bad'), { since: '', detail: '' }]]);
+    const booted = { settledBootId: 'boot-0', api: DOWN };
+    const t = story();
+    t.at(0, { stored: { ...unproven, failing } }, booted);
+    expect(t.done).toEqual(['activate 1']);
+    const u = story();
+    u.at(0, { stored: { ...stored([BAD], { newest: 2 }), failing } }, booted);
+    expect(u.done).toEqual(['activate 2']);
+  });
+
   it('that falls back postpones the next trial, so that a world that does not change sees three activations in 10 min', () => {
     const s = story();
     const parentUp = { parent: good(), parentPods: [runtimePod('created')] };
