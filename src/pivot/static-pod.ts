@@ -86,6 +86,8 @@ export function toStaticPod(component: Component, original: V1Pod, daemonSet: V1
     spec: {
       ...withoutServerDefaults(spec),
       ...(was?.nodeSelector === undefined ? {} : { nodeSelector: was.nodeSelector }),
+      // Of a static pod nobody finds out what its priorityClassName comes to: kubeadm writes the number, too.
+      ...(was?.priority === undefined ? {} : { priority: was.priority }),
       ...(was?.tolerations === undefined ? {} : { tolerations: was.tolerations }),
       ...(was?.automountServiceAccountToken === undefined ? {} : { automountServiceAccountToken: was.automountServiceAccountToken }),
       ...(was?.enableServiceLinks === undefined ? {} : { enableServiceLinks: was.enableServiceLinks }),

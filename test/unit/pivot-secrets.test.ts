@@ -95,7 +95,7 @@ describe('credentials in Secrets', () => {
 
   it.each(COMPONENTS)('of %s become files again on the way back', (component) => {
     const { status: _, ...pod } = podOf(component);
-    const { priority: __, ...spec } = pod.spec ?? { containers: [] };
+    const spec = pod.spec ?? { containers: [] };
     const made = withSecrets(component, pod, daemonSetOf(component));
     const back = toStaticPod(component, pod, fromSecrets(component, pod, made), NODE);
     const byName = (volumes: readonly { readonly name: string }[] | undefined) => volumes?.toSorted((a, b) => (a.name < b.name ? -1 : 1));
