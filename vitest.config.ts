@@ -6,6 +6,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     maxWorkers: 2,
+    // Processes, disks and power cuts on a machine that others use, too: a second try, which the closing lines name.
+    retry: 1,
     reporters: ['default', './test/support/closing-line.ts'],
   },
 });
