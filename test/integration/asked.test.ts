@@ -1,5 +1,5 @@
 /** The sources that are asked, against real servers and a real runtime’s answers. */
-import { createServer as createHttpServer, type Server } from 'node:http';
+import { createServer as createHttpServer, type Server, type ServerResponse } from 'node:http';
 import { type AddressInfo, createServer, type Server as TcpServer } from 'node:net';
 import type { V1Pod } from '@kubernetes/client-node';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -53,6 +53,24 @@ describe('a probe from the node', () => {
 });
 
 describe('pods that are asked whether they are ready', () => {
+  it('are asked once at a time, however often the question is put', async () => {
+    const asked: ServerResponse[] = [];
+    const port = await listen(createHttpServer((_, response) => void asked.push(response)));
+    const probe = { httpGet: { port }, timeoutSeconds: 5 };
+    const pod: V1Pod = { spec: { hostNetwork: true, containers: [{ name: 'a', readinessProbe: probe }] } };
+    const source = createNodeProbeSource(
+      async () => pod,
+      () => undefined,
+    );
+    const question = [{ workload: WORKLOAD, uid: 'u', generation: 1 }];
+    for (let look = 0; look < 5; look++) source.ask(question);
+    await until(() => asked.length > 0, 2_000);
+    source.ask(question);
+    for (const response of asked) response.end();
+    await until(() => source.snapshot().get('u') === true, 2_000);
+    expect(asked).toHaveLength(1);
+  });
+
   it('answer for themselves, and are forgotten when nobody asks', async () => {
     let status = 500;
     const port = await listen(createHttpServer((_, response) => response.writeHead(status).end()));
