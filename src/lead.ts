@@ -16,6 +16,7 @@ import { createWake, runDaemon } from './daemon.ts';
 import { leaderMark } from './lock/holder.ts';
 import { withTransaction } from './lock/transaction.ts';
 import type { Metrics } from './platform/metrics.ts';
+import { createInspector, inspectArguments, ownProgram } from './report/ask-inspect.ts';
 import { createCourier } from './report/courier.ts';
 import { countedClient, countedRuntime, countOutcome } from './report/metrics.ts';
 import { createReporter, type Reported } from './report/reporter.ts';
@@ -142,6 +143,14 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
     log.warn({ error: error instanceof Error ? error.message : String(error) }, 'leader.json could not be written'),
   );
   const sayUnreadable = createUnreadableLog(log);
+  const over = new AbortController();
+  const inspector = createInspector({
+    command: [...ownProgram(), ...inspectArguments(options)],
+    onAnswer: wake.wake,
+    log,
+    signal: AbortSignal.any([signal, lost.signal, over.signal]),
+    clock,
+  });
   try {
     await runDaemon({
       effects,
@@ -151,6 +160,7 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
         wallClock: Date.now,
         nodeName: options.nodeName,
         courier: createCourier({ client, nodeName: options.nodeName, log, signal, clock, wallClock: Date.now }),
+        outlook: inspector.outlook,
         onReport,
       }),
       onOutcome: (outcome) => countOutcome(metrics, outcome),
@@ -178,6 +188,7 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
     lost.signal.throwIfAborted();
   } finally {
     mounted.close();
+    over.abort();
     await Promise.allSettled([watching.close(), api.stop(), runtime.stop(), owners.stop(), said]);
   }
 }

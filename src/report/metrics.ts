@@ -26,13 +26,13 @@ export function reportMetrics(metrics: Metrics): (reported: Reported) => void {
   };
   for (const state of WORKLOAD_STATES) metrics.checkpoints.set({ state }, 0);
   let unreachableSince: Millis | undefined;
-  return ({ observation: { api, runtime, disk, now }, status, transitions, pendingEvents }) => {
+  return ({ observation: { api, runtime, disk, now }, status, transitions, pendingEvents, outlook }) => {
     metrics.loopTurns.inc();
     metrics.lastTurn.set(Date.now() / 1000);
     metrics.apiUp.set(api.state === 'ok' ? 1 : 0);
     metrics.runtimeUp.set(runtime.state === 'ok' ? 1 : 0);
     metrics.storeUp.set(disk.state === 'ok' ? 1 : 0);
-    metrics.checkpointed.set(conditionOf(status).status === 'True' ? 1 : 0);
+    metrics.checkpointed.set(conditionOf(status, outlook).status === 'True' ? 1 : 0);
     metrics.pendingEvents.set(pendingEvents);
     if (api.state === 'unreachable') unreachableSince ??= now;
     else if (api.state === 'ok' && unreachableSince !== undefined) {

@@ -13,6 +13,7 @@ import type { Courier } from './courier.ts';
 import { eventsOf, type PendingEvent } from './events.ts';
 import { appendHistory } from './history.ts';
 import { added, readOutbox, without, writeOutbox } from './outbox.ts';
+import type { Outlook } from './outlook.ts';
 import { standing, type Transition, transitions } from './transitions.ts';
 
 export interface Reporter {
@@ -30,6 +31,8 @@ export interface ReporterOptions {
   readonly nodeName: string;
   /** Undefined: nobody is told over the API. */
   readonly courier?: Courier;
+  /** What `inspect` foresees, as far as it is known; called at each report, and answers at once. */
+  readonly outlook?: (status: Status) => Outlook | undefined;
   /** Called for each report; for the metrics. */
   readonly onReport?: (report: Reported) => void;
 }
@@ -39,6 +42,7 @@ export interface Reported {
   readonly status: Status;
   readonly transitions: readonly Transition[];
   readonly pendingEvents: number;
+  readonly outlook?: Outlook | undefined;
 }
 
 /** The loop waits this long for what an earlier daemon left, then goes on without it. */
@@ -46,7 +50,7 @@ const PATIENCE: Millis = 1_000;
 /** Transitions that wait for a disk which takes nothing. */
 const UNWRITTEN = 500;
 
-export function createReporter({ checkpointDir, log, wallClock, nodeName, courier, onReport }: ReporterOptions): Reporter {
+export function createReporter({ checkpointDir, log, wallClock, nodeName, courier, outlook, onReport }: ReporterOptions): Reporter {
   let status: Status | undefined;
   let written: Status | undefined;
   let history: readonly Transition[] = [];
@@ -145,10 +149,11 @@ export function createReporter({ checkpointDir, log, wallClock, nodeName, courie
       }
       status = next;
       log.trace({ api: next.api, runtime: next.runtime, disk: next.disk, actions: decision.actions.map(({ kind }) => kind) }, 'turn');
-      onReport?.({ observation, status: next, transitions: changes, pendingEvents: pending.length });
+      const foreseen = outlook?.(next);
+      onReport?.({ observation, status: next, transitions: changes, pendingEvents: pending.length, outlook: foreseen });
       if (observation.disk.state === 'ok') save();
       if (observation.api.state !== 'ok') return;
-      courier?.deliver(pending, conditionOf(next), {
+      courier?.deliver(pending, conditionOf(next, foreseen), {
         onDelivered(event) {
           pending = without(pending, event);
           outboxChanged = true;
