@@ -15,8 +15,13 @@ const RECORDS = 1_000;
  * @param root where the host's file system is; undefined: only what is mounted here can be read.
  * @param ours where copies are put.
  */
-export async function readKubelet(root: string | undefined, configFile: string | undefined, ours?: string): Promise<KubeletFacts> {
-  const flags = await kubeletFlags(join(root ?? '/', 'proc'));
+export async function readKubelet(
+  root: string | undefined,
+  configFile: string | undefined,
+  ours?: string,
+  proc = join(root ?? '/', 'proc'),
+): Promise<KubeletFacts> {
+  const flags = await kubeletFlags(proc);
   const file = configFile ?? flags?.get('config') ?? DEFAULT_KUBELET_CONFIG;
   const at = (path: string) => (root === undefined ? path : join(root, path));
   const [config, pulled] = await Promise.all([
@@ -25,7 +30,9 @@ export async function readKubelet(root: string | undefined, configFile: string |
   ]);
   const lockFile = flags?.get('lock-file');
   const flagged = flags?.get('pod-manifest-path');
-  const configured = typeof config.fields === 'object' ? (config.fields['staticPodPath'] ?? '') : undefined;
+  // Where the host's processes are hidden (ProtectProc=, a container), a flag of the kubelet may set what its configuration does not.
+  const unset = root === undefined && flags === undefined ? undefined : '';
+  const configured = typeof config.fields === 'object' ? (config.fields['staticPodPath'] ?? unset) : undefined;
   const policy = config.fields?.['imagePullCredentialsVerificationPolicy'];
   const staticPodPath =
     flagged !== undefined

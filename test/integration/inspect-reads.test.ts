@@ -42,6 +42,15 @@ describe('on a host', () => {
     expect((await readKubelet(root, undefined)).staticPodPath).toEqual({ path: '', from: '/var/lib/kubelet/config.yaml' });
   });
 
+  it('and says nothing of it where the processes of the host are hidden: a flag may set it', async () => {
+    const [file, proc] = [join(root, 'config.yaml'), join(root, 'proc')];
+    put('config.yaml', 'kind: KubeletConfiguration\n');
+    put('proc/7/cmdline', '/bin/checkpointer\0run\0');
+    expect((await readKubelet(undefined, file, undefined, proc)).staticPodPath).toBeUndefined();
+    put('proc/8/cmdline', '/usr/bin/kubelet\0');
+    expect((await readKubelet(undefined, file, undefined, proc)).staticPodPath).toEqual({ path: '', from: file });
+  });
+
   it('the directory that the kubelet reads is known by any of its names', async () => {
     const ours = join(root, 'etc/manifests');
     mkdirSync(ours, { recursive: true });
