@@ -117,8 +117,8 @@ const EXECUTORS: Executors = {
   async confirmAbsence({ workload, pod }, { api }) {
     await api.confirmAbsence(workload.namespace, pod.name, pod.uid);
   },
-  async retire({ workload }, { checkpointDir, wallClock, transaction }) {
-    await transaction((held) => retireWorkload(checkpointDir, workload, wallClock(), held?.check));
+  async retire({ workload, replaced }, { checkpointDir, wallClock, transaction }) {
+    await transaction((held) => retireWorkload(checkpointDir, workload, wallClock(), held?.check, replaced));
   },
   async leave({ workload, files }, { checkpointDir, podManifestPath, wallClock, transaction }) {
     for (const file of files) await removeManifest(podManifestPath, file);

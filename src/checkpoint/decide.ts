@@ -177,7 +177,7 @@ function leave({ workload, leaving }: Case): Verdict | undefined {
   return {
     reason: 'Leaving',
     message: 'the checkpointer is being removed: the generations are moved out of use',
-    actions: [{ kind: 'retire', workload: workload.workload }],
+    actions: [{ kind: 'retire', workload: workload.workload, replaced: false }],
   };
 }
 

@@ -181,6 +181,8 @@ export interface Retired {
   /** Since it was retired, by the wall clock. */
   readonly age: Millis;
   readonly servesApi: boolean;
+  /** Another one had its place when it was retired, by the word of its owner. */
+  readonly replaced?: boolean;
 }
 
 /** Durations that an operator sets, in milliseconds. */
@@ -237,7 +239,8 @@ export type Action =
   /** Give up the leader lock, so that the DaemonSet's pod, which waits for it, leads; wait for it again at once. */
   | { readonly kind: 'stepDown'; readonly digest: Digest }
   | { readonly kind: 'confirmAbsence'; readonly workload: Workload; readonly pod: { readonly name: string; readonly uid: string } }
-  | { readonly kind: 'retire'; readonly workload: Workload }
+  /** `replaced`: its owner wants no pod here, and has a Ready one elsewhere. It never comes back by itself. */
+  | { readonly kind: 'retire'; readonly workload: Workload; readonly replaced: boolean }
   /**
    * The checkpointer's own: take its manifests away, and move its generations out of use. One action, because the kubelet ends this process as soon as the
    * first manifest is gone: what has been begun is finished, what has not been begun never is. In this order: a manifest without its files cannot start.

@@ -41,7 +41,7 @@ export function retire(given: Case): Verdict | undefined {
   return {
     reason: 'Retiring',
     message: 'the parent is gone: its generations are moved out of use',
-    actions: [{ kind: 'retire', workload: workload.workload }],
+    actions: [{ kind: 'retire', workload: workload.workload, replaced: hasAnotherPlace(given) }],
   };
 }
 
@@ -49,9 +49,15 @@ export function retire(given: Case): Verdict | undefined {
  * The owner itself is gone, or it wants no pod here and another API server is Ready. Whom nobody may ask says neither. That its owner is gone is no news of
  * one that was brought back for want of another: only another API server takes its place.
  */
-function isReplaced({ observation, workload, memory }: Case): boolean {
+function isReplaced(given: Case): boolean {
+  const owner = ownerOf(given.observation, given.workload);
+  if (owner.state === 'gone') return given.memory.retiredOnce !== true;
+  return hasAnotherPlace(given);
+}
+
+/** Moved to other nodes: a node that is no master any more does not become one again each time that the API server is away. */
+function hasAnotherPlace({ observation, workload }: Case): boolean {
   const owner = ownerOf(observation, workload);
-  if (owner.state === 'gone') return memory.retiredOnce !== true;
   return owner.state === 'present' && !isWantedHere(owner) && owner.pods.state === 'ok' && owner.pods.ready.length > 0;
 }
 

@@ -6,6 +6,8 @@
  * taken its place. The others come back with it, except those that are there again. Where the API server goes away for another reason nothing comes back:
  * what somebody deleted must not run again at every restart of the API server.
  *
+ * One whose owner had moved to other nodes stays away, whatever becomes of the API server: this node is no master any more.
+ *
  * One that served the API and came back stays, whatever its owner is: retired for the same reason again it would go and come back for ever.
  *
  * They are deleted only on the word of an API server that answers, so that a clock that is wrong after a boot deletes nothing that is needed.
@@ -47,7 +49,7 @@ function replaceable({ workloads }: Observation, retired: readonly Retired[]): R
   const latest = new Map<WorkloadKey, Retired>();
   for (const one of retired.toSorted((a, b) => b.age - a.age)) {
     const key = workloadKey(one.workload);
-    if (workloads.has(key) || (one.servesApi && apiServed)) continue;
+    if (workloads.has(key) || (one.servesApi && apiServed) || one.replaced) continue;
     latest.set(key, one);
   }
   return [...latest.values()];

@@ -84,7 +84,8 @@ export function observe(given: Snapshots, copier: Copier): Observation {
   return {
     ...base,
     settledBootId: disk.store.settledBootId,
-    retired: disk.store.retired.map(({ workload, entry, age, stored }) => ({
+    retired: disk.store.retired.map(({ workload, entry, age, stored, replaced }) => ({
+      ...(replaced !== undefined && { replaced }),
       workload,
       entry,
       age,

@@ -199,6 +199,17 @@ describe('names and sizes', () => {
     await expect(loadGeneration(store, SCHEDULER, number)).rejects.toThrow('at most 10485760 are expected');
   });
 
+  test('that its owner had moved is known of a retired workload, and of no later retirement', async () => {
+    const replaced = async () => (await readStore(store)).retired.map((one) => one.replaced);
+    await save('old');
+    await retireWorkload(store, SCHEDULER, 5, undefined, true);
+    expect(await replaced()).toEqual([true]);
+    const [entry] = (await readStore(store)).retired;
+    await reviveWorkload(store, SCHEDULER, entry?.entry ?? '');
+    await retireWorkload(store, SCHEDULER, 6);
+    expect(await replaced()).toEqual([false]);
+  });
+
   test('an entry that is not of the workload is neither brought back nor deleted', async () => {
     await save('old');
     await retireWorkload(store, SCHEDULER, 5);

@@ -90,7 +90,7 @@ export function act(world: World, action: Action): boolean {
         world.absences.set(action.pod.uid, world.pods.some(({ uid }) => uid === action.pod.uid) ? 'present' : 'gone');
       return true;
     case 'retire':
-      if (stored) world.retired.push({ name, entry: `r-${world.next()}`, at: world.now + world.wall, stored });
+      if (stored) world.retired.push({ name, entry: `r-${world.next()}`, at: world.now + world.wall, stored, replaced: action.replaced });
       world.stores.delete(name);
       return true;
     case 'revive': {

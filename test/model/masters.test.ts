@@ -42,4 +42,16 @@ describe('one of three masters', () => {
     ]);
     expect({ violation, activated }).toEqual({ violation: undefined, activated: [] });
   });
+
+  it('does not become a master again, once its API server has moved to others, whenever those are away', () => {
+    const { violation, activated } = activationsOf([
+      others(true, 10_000),
+      event({ kind: 'owner', name: 'api', exists: true, selects: false }, 600_000),
+      others(false, 10_000),
+      others(true, 600_000),
+      others(false, 10_000),
+      others(true, 600_000),
+    ]);
+    expect({ violation, activated: activated.filter((name) => name === 'api') }).toEqual({ violation: undefined, activated: [] });
+  });
 });

@@ -46,7 +46,13 @@ export class World {
   runtime: RuntimePodState[] = [];
   manifests: Manifest[] = [];
   stores = new Map<Name, StoredState>();
-  retired: { readonly name: Name; readonly entry: string; readonly at: Millis; readonly stored: StoredState }[] = [];
+  retired: {
+    readonly name: Name;
+    readonly entry: string;
+    readonly at: Millis;
+    readonly stored: StoredState;
+    readonly replaced: boolean;
+  }[] = [];
   absences = new Map<string, 'gone' | 'present'>();
   /** The kubelet has talked to the API server since it started, and what it then knew. */
   synced = false;
@@ -333,7 +339,8 @@ export class World {
   }
 
   retirements(): Retired[] {
-    return this.retired.map(({ name, entry, at, stored }) => ({
+    return this.retired.map(({ name, entry, at, stored, replaced }) => ({
+      replaced,
       workload: WORKLOADS[name],
       entry,
       age: this.now + this.wall - at,

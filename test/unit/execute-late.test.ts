@@ -51,7 +51,7 @@ describe('while a slow disk holds up', () => {
   });
 
   test.each<Action>([
-    { kind: 'retire', workload: SCHEDULER },
+    { kind: 'retire', workload: SCHEDULER, replaced: false },
     { kind: 'activate', workload: SCHEDULER, generation: 1, activation: 1 },
   ])('$kind, the same workload waits for it', async (slow) => {
     const { executor, done, finish } = slowStore();

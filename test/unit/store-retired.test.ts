@@ -50,6 +50,10 @@ describe('a retired API server', () => {
     expect(decide(EMPTY_MEMORY, seen, POLICY).actions.map(({ kind }) => kind)).toEqual(['revive', 'revive']);
   });
 
+  test('stays where it is when its owner had moved to other nodes', () => {
+    expect(actions({ api: UNREACHABLE, retired: [{ ...retired(APISERVER, true), replaced: true }], unreachableFor: HOUR })).toEqual([]);
+  });
+
   test.each<ApiState>([{ state: 'ok' }, { state: 'unknown' }, { state: 'denied', detail: '401' }])(
     'stays where it is when the API server is %j',
     (api) => {

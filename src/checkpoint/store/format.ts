@@ -21,7 +21,7 @@
  *         files/<volume>/…                    what the pod mounts
  *       generations/.building-<number>-<pid>-<random>/   a save that has not been committed; removed by the next one
  *       generations/.pruned-<number>/         a generation that is being deleted
- *     retired/<workload>.<milliseconds>/      workloads out of use, kept for a while
+ *     retired/<workload>.<milliseconds>/      workloads out of use, kept for a while; an empty file `replaced` in one: its owner had moved to other nodes
  *     quarantine/<workload>.<number>.<ms>/    generations that did not verify, with the reason in `….reason.txt` beside them where there was room for it
  *
  * The rename of `.building-<n>` to `<n>` is the commit of a generation: from then on the highest whole generation is the newest one. The file `newest` is

@@ -19,6 +19,7 @@ export const workloadPath = (root: string, workload: Workload) => join(workloads
 export const pointerPath = (workloadDir: string, name: PointerName) => join(workloadDir, name);
 export const activationsPath = (workloadDir: string) => join(workloadDir, 'activations');
 export const failingPath = (workloadDir: string) => join(workloadDir, 'failing.json');
+export const replacedPath = (workloadDir: string) => join(workloadDir, 'replaced');
 export const generationsPath = (workloadDir: string) => join(workloadDir, 'generations');
 export const prunedPath = (workloadDir: string, number: GenerationNumber) => join(generationsPath(workloadDir), `.pruned-${number}`);
 /** `unique`: no two saves, of whatever process, build in one directory. */

@@ -38,6 +38,7 @@ import {
   nodePath,
   type PointerName,
   pointerPath,
+  replacedPath,
   retiredPath,
   workloadsPath,
 } from './paths.ts';
@@ -51,6 +52,8 @@ export interface RetiredWorkload {
   readonly entry: string;
   /** Milliseconds since it was retired, by the wall clock; 0 when that was set back. */
   readonly age: number;
+  /** Its owner had moved to other nodes. */
+  readonly replaced?: boolean;
   readonly stored: StoredWorkload;
 }
 
@@ -104,7 +107,8 @@ export async function readStore(
       const workload = await readWorkload(directory, name, read);
       if (workload === undefined) return;
       const age = Math.max(0, wallClock - Number(ms));
-      retired.push({ workload, entry, age, stored: await readStored(directory, workload, caches) });
+      const replaced = (await kindOf(replacedPath(directory))) === 'file';
+      retired.push({ workload, entry, age, replaced, stored: await readStored(directory, workload, caches) });
     });
   }
   cache.clear();

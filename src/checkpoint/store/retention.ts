@@ -5,7 +5,7 @@ import type { GenerationNumber, StoredWorkload } from '../model.ts';
 import { type Workload, workloadFileName } from '../workload.ts';
 import { asStoreError, storeFailure } from './errors.ts';
 import { expectDirectory, freeEntry } from './layout.ts';
-import { generationPath, quarantinePath, retiredPath, workloadPath, workloadsPath } from './paths.ts';
+import { generationPath, quarantinePath, replacedPath, retiredPath, workloadPath, workloadsPath } from './paths.ts';
 import { unpoint } from './pointers.ts';
 import { readStore } from './read.ts';
 
@@ -70,9 +70,12 @@ async function ifThereIsRoom(change: () => Promise<void>): Promise<void> {
 }
 
 /** Takes a workload out of use; it stays under `retired/`. `now` in milliseconds, wall clock. */
-export async function retireWorkload(root: string, workload: Workload, now: number, confirm?: Confirm): Promise<void> {
+export async function retireWorkload(root: string, workload: Workload, now: number, confirm?: Confirm, replaced = false): Promise<void> {
   try {
     await expectDirectory(retiredPath(root));
+    const mark = replacedPath(workloadPath(root, workload));
+    if (replaced) await replaceDurable(mark, Buffer.alloc(0));
+    else if ((await kindOf(mark)) !== 'absent') await removeDurable(mark);
     const name = workloadFileName(workload);
     await renameDurable(workloadPath(root, workload), await freeEntry(retiredPath(root), name, now), confirm);
     await boundRetired(root);
