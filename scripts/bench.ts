@@ -119,6 +119,8 @@ for (const bench of values.render ? [] : BENCHES.filter(({ name }) => name !== '
 }
 const before = existsSync(DOCUMENT) ? readFileSync(DOCUMENT, 'utf8').split(MARK)[0] : '# Performance\n\n';
 writeFileSync(DOCUMENT, `${before}${MARK}\n\n${BENCHES.flatMap(section).join('\n')}`);
+// As npm run lint wants them.
+spawnSync('node_modules/.bin/biome', ['format', '--write', DIRECTORY], { stdio: ['ignore', 'ignore', 'inherit'] });
 for (const failure of failed) console.error(failure);
 process.exitCode = failed.length > 0 ? 1 : 0;
 
