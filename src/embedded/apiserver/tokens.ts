@@ -52,10 +52,13 @@ export function createTokenIssuer(
         if (pod.uid !== '' && pod.uid !== uid)
           throw new ApiError(409, 'Conflict', `the UID in the bound object reference (${pod.uid}) does not match the UID in record`);
       }
-      const exp = Math.floor(now() / 1000) + seconds;
+      const iat = Math.floor(now() / 1000);
+      const exp = iat + seconds;
       const claims = {
         aud: audiences.length === 0 ? [OWN_AUDIENCE] : audiences,
         exp,
+        // As Kubernetes' own have it (pkg/serviceaccount/claims.go): without it nobody can tell how much of its life is left.
+        iat,
         jti: randomUUID(),
         sub: `system:serviceaccount:${request.namespace}:${account.metadata.name}`,
         pod,
