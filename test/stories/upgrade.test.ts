@@ -85,8 +85,10 @@ describe('an upgrade of the checkpointer', () => {
       const without = turns.flatMap(({ at, msg }, index) => (msg === 'stepDown' ? [(turns[index + 1]?.at ?? Date.now()) - at] : []));
       table.row(`one that ${version}`, took, returns === 0 ? undefined : `each time a broken one led: ${without.join(', ')} ms`);
       expect(await copyIs('v2')).toBe(true);
-      const stored = await storedOf(node, SELF);
-      expect(stored?.proven).not.toBe(stored?.newest);
+      await node.waitFor('its copy to be saved, and not to be proven', async () => {
+        const stored = await storedOf(node, SELF);
+        return stored !== undefined && stored.proven !== stored.newest;
+      });
       expect(took.outages).toEqual([]);
     },
     150_000,
