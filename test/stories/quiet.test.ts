@@ -2,11 +2,13 @@ import { lstat, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { V1Node } from '@kubernetes/client-node';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { followDaemons } from '../../src/embedded/demo/daemon-log.ts';
 import { install } from '../../src/embedded/demo/story.ts';
 import { bootstrap } from '../../src/embedded/node/bootstrap.ts';
 import { createNode, type EmbeddedNode } from '../../src/embedded/node/node.ts';
+import { CONDITION_TYPE } from '../../src/report/condition.ts';
 import { readOutbox } from '../../src/report/outbox.ts';
 import { readStatus } from '../../src/status.ts';
 
@@ -26,6 +28,8 @@ describe('a quiet node', () => {
     audit = join(directory, 'audit.log');
     node = await createNode({
       ...PROGRAMS,
+      // For inspect, which the leader runs in this time: everything that ends is to be warned of.
+      checkpointer: ['/usr/bin/env', 'CHECKPOINTER_WARN_BEFORE=9999d,100%', ...PROGRAMS.checkpointer],
       checkpointerFlags: ['--prove-after=2s'],
       apiserverFlags: [`--audit-log-path=${audit}`],
     });
@@ -48,6 +52,14 @@ describe('a quiet node', () => {
     expect(start).toContain('list');
     expect(later).not.toContain('list');
     expect(await files(node)).toEqual(before);
+  }, 120_000);
+
+  it("has the verdict of inspect in the Node's condition when the daemon has led for a minute", async () => {
+    const { message } = await node.waitFor('the verdict of inspect', async () => {
+      const { status } = (await node.api().request('GET', `/api/v1/nodes/${node.name}`)) as V1Node;
+      return status?.conditions?.find(({ type, reason }) => type === CONDITION_TYPE && reason === 'RecoversWithWarnings');
+    });
+    expect(message).toMatch(/^recovers with warnings: .* \(CertificateExpires\); .* \(TokenExpires\)$/);
   }, 120_000);
 
   it('goes over to a kubeconfig that is replaced at once, although it has nothing to ask', async () => {
