@@ -150,11 +150,15 @@ describe('no answer', () => {
     await becomes(running, stays, 'present');
     await becomes(running, went, 'gone');
     await cluster.server.end('SIGKILL');
-    await until(() => [stays, went].every((of) => running.state(of)?.state === 'unknown'));
-    expect(running.state(went)).toMatchObject({ detail: expect.stringContaining('unreachable') });
     const asked = async () => (await requests(ACCOUNT)).filter((uri) => uri.endsWith('/daemonsets/went')).length;
     const before = await asked();
-    await cluster.restart();
+    try {
+      await until(() => [stays, went].every((of) => running.state(of)?.state === 'unknown'));
+      expect(running.state(went)).toMatchObject({ detail: expect.stringContaining('unreachable') });
+    } finally {
+      // The tests after this one share it.
+      await cluster.restart();
+    }
     await becomes(running, stays, 'present');
     await becomes(running, went, 'gone');
     await until(async () => (await asked()) > before);

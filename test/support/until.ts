@@ -1,5 +1,5 @@
 /** Waits until the condition gives something other than undefined or false; an error of the condition counts as "not yet". Throws after `timeoutMs`. */
-export async function until<T>(condition: () => T | Promise<T>, timeoutMs = 5000): Promise<NonNullable<T>> {
+export async function until<T>(condition: () => T | Promise<T>, timeoutMs = 15_000): Promise<NonNullable<T>> {
   const deadline = performance.now() + timeoutMs;
   let last: unknown;
   for (;;) {
