@@ -254,7 +254,8 @@ export function startReflector<T extends Watched>(options: ReflectorOptions<T>):
           break;
         }
       }
-      if (outcome.kind !== 'listed' && (await options.gate?.(signal)) === true) failures = NO_FAILURES;
+      // Only who was refused waits. A watch that merely ended asks once more: what it read last would else count for as long as the API server is away.
+      if (outcome.kind === 'failed' && (await options.gate?.(signal)) === true) failures = NO_FAILURES;
     }
   }
 
