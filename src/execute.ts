@@ -186,10 +186,10 @@ const NODE = 'node';
 
 const subjectOf = (action: Action): string => ('workload' in action ? workloadKey(action.workload) : NODE);
 
-/** What a log line may say of an action: never the copy itself, which holds Secrets. */
+/** What a log line may say of an action: neither the copy, which holds Secrets, nor its digest, by which one with few possible values can be guessed. */
 function describe(action: Action): Record<string, unknown> {
   if (action.kind === 'settleBoot' || action.kind === 'stepDown') return {};
   const { workload, ...rest } = action;
-  const { copy: _copy, kind: _kind, ...plain } = { copy: undefined, ...rest };
+  const { copy: _copy, digest: _digest, kind: _kind, ...plain } = { copy: undefined, digest: undefined, ...rest };
   return { workload: workloadKey(workload), ...plain };
 }

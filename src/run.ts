@@ -59,7 +59,7 @@ export async function run(options: CheckedOptions): Promise<void> {
     if (digest === undefined) break;
     const count = steppedDown?.digest === digest ? steppedDown.count + 1 : 1;
     steppedDown = { digest, count, at: performance.now() };
-    log.info({ digest, count }, 'gave up the lead for a new version of the checkpointer');
+    log.info({ count }, 'gave up the lead for a new version of the checkpointer');
     await sleep(QUEUE_AGAIN, undefined, { signal: ending.signal }).catch(() => undefined);
   }
   log.info('ended');

@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import type { Effects } from '../../src/act.ts';
-import type { Action } from '../../src/checkpoint/model.ts';
+import type { Action, Digest } from '../../src/checkpoint/model.ts';
 import { createExecutor } from '../../src/execute.ts';
 import { SCHEDULER } from '../support/observations.ts';
 
@@ -56,5 +56,17 @@ describe('actions that fail', () => {
     const prune: Action = { kind: 'prune', workload: SCHEDULER, generations: [1] };
     await executor.run([prune, { kind: 'settleBoot', bootId: 'b' }], new AbortController().signal);
     expect(tried).toEqual(['prune failed', 'settleBoot failed']);
+  });
+
+  it('are logged without the digest of a spec, by which a Secret with few possible values can be guessed', async () => {
+    let logged = '';
+    const log = pino({ level: 'trace' }, { write: (line: string) => void (logged += line) });
+    const planted = 'planted-digest' as Digest;
+    const executor = createExecutor({ effects: EFFECTS, clock: () => 0, log, onLate: () => undefined });
+    const { signal } = new AbortController();
+    await executor.run([{ kind: 'markFailing', workload: SCHEDULER, digest: planted, detail: 'it crashed' }], signal);
+    await executor.run([{ kind: 'stepDown', digest: planted }], signal);
+    expect(logged).toContain('markFailing failed');
+    expect(logged).not.toContain(planted);
   });
 });
