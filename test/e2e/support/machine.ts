@@ -15,6 +15,8 @@ export interface Machine {
   readonly directory: string;
   /** The predecessor's daemon, where one is given to compare with. */
   readonly bootkube?: string;
+  /** To make the static pods of a control plane with, where it is given. */
+  readonly kubeadm?: string;
 }
 
 export type Found = { readonly state: 'ready'; readonly machine: Machine } | { readonly state: 'missing'; readonly reason: string };
@@ -34,12 +36,14 @@ export function findMachine(env: Readonly<Record<string, string | undefined>> = 
   if (tools.length > 0) return missing(`not on the PATH: ${tools.join(', ')}`);
   if (!existsSync(join(CNI_DIRECTORY, 'bridge'))) return missing('not installed: containernetworking-plugins');
   const bootkube = env['BOOTKUBE_CHECKPOINT'] ?? join(kubeBin, 'bootkube-checkpoint');
+  const kubeadm = join(kubeBin, 'kubeadm');
   return {
     state: 'ready',
     machine: {
       kubeBin,
       directory: env['E2E_DIR'] ?? '/var/tmp/pod-checkpointer-e2e',
       ...(existsSync(bootkube) && { bootkube }),
+      ...(existsSync(kubeadm) && { kubeadm }),
     },
   };
 }

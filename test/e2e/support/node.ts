@@ -109,12 +109,13 @@ export class RealNode {
 
   /** Runs a program in the node's mounts and network; `input` is its standard input. Gives its output, throws where it fails. */
   inside(command: readonly string[], input?: string, timeoutMs?: number): Promise<string> {
-    return execute(
-      'nsenter',
-      [`--target=${this.#on().init}`, '--mount', '--pid', '--net', '--uts', '--ipc', '--', ...command],
-      input,
-      timeoutMs,
-    );
+    const [program, ...args] = this.commandInside(command);
+    return execute(program, args, input, timeoutMs);
+  }
+
+  /** The words that run these in the node's mounts and network. */
+  commandInside(command: readonly string[]): readonly [string, ...string[]] {
+    return ['nsenter', `--target=${this.#on().init}`, '--mount', '--pid', '--net', '--uts', '--ipc', '--', ...command];
   }
 
   /** As cluster administrator. */

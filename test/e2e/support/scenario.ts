@@ -1,13 +1,12 @@
 /** For a describe block: a node for all of its tests, which come one after the other, and what each of them cost. Seconds. */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { cpus, loadavg, release } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import { skipLoudly } from '../../support/skip.ts';
 import { readDaemonLog } from './daemon-log.ts';
 import { findMachine, type Machine } from './machine.ts';
 import type { RealNode } from './node.ts';
 import { type Seen, seenBetween } from './outages.ts';
+import { load, remember } from './results.ts';
 import { settled } from './settled.ts';
 import { nodeIn, type State } from './states.ts';
 
@@ -52,19 +51,23 @@ export function onNode(state: State, name: string): Scene {
   return {
     node: here,
     measure: async (scenario, story) => {
-      const load = Math.round((loadavg()[0] ?? Number.NaN) * 10) / 10;
+      const busy = load();
       const from = Date.now();
       await story();
       const to = Date.now();
       const measured = { ...seenBetween(here().changes, from, to), took: Math.round((to - from) / 100) / 10 };
-      rows.push({ scenario, outageS: measured.outage, outages: measured.outages.join(' '), tookS: measured.took, load });
-      remember({ scenario, state, load, ...measured });
+      rows.push({ scenario, outageS: measured.outage, outages: measured.outages.join(' '), tookS: measured.took, load: busy });
+      const result: Result = { scenario, state, load: busy, ...measured };
+      remember(resultsFile(), 'e2e', result);
       return measured;
     },
   };
 }
 
-function machineHere(): Machine {
+/** The last result of each scenario. */
+export const resultsFile = (): string => process.env['E2E_RESULTS'] ?? join(machineHere().directory, 'results.json');
+
+export function machineHere(): Machine {
   if (found.state === 'missing') throw new Error(found.reason);
   return found.machine;
 }
@@ -74,21 +77,4 @@ interface Result extends Measured {
   readonly state: State;
   /** Of the machine in the minute before. */
   readonly load: number;
-}
-
-/** In <E2E_DIR>/results.json: the last result of each scenario. */
-function remember(result: Result): void {
-  const file = process.env['E2E_RESULTS'] ?? join(machineHere().directory, 'results.json');
-  const machine = `${cpus()[0]?.model ?? 'unknown CPU'}, ${cpus().length} CPUs, Linux ${release()}, Node ${process.version}`;
-  const others = earlier(file).filter(({ scenario }) => scenario !== result.scenario);
-  mkdirSync(dirname(file), { recursive: true });
-  writeFileSync(file, `${JSON.stringify({ bench: 'e2e', machine, results: [...others, result] }, null, 2)}\n`);
-}
-
-function earlier(file: string): { readonly scenario: string }[] {
-  try {
-    return (JSON.parse(readFileSync(file, 'utf8')) as { readonly results: { readonly scenario: string }[] }).results;
-  } catch {
-    return [];
-  }
 }

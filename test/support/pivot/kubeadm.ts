@@ -47,7 +47,7 @@ export function kubeadmPod(component: Component, cluster: Cluster): V1Pod {
           resources: {
             requests: { cpu: { 'kube-apiserver': '250m', 'kube-controller-manager': '200m', 'kube-scheduler': '100m' }[component] },
           },
-          volumeMounts: MOUNTS[component].map(([name, path]) => ({
+          volumeMounts: mountsOf(component, cluster).map(([name, path]) => ({
             mountPath: path,
             name,
             ...(name === 'flexvolume-dir' ? {} : { readOnly: true }),
@@ -58,7 +58,7 @@ export function kubeadmPod(component: Component, cluster: Cluster): V1Pod {
       priority: 2000001000,
       priorityClassName: 'system-node-critical',
       securityContext: { seccompProfile: { type: 'RuntimeDefault' } },
-      volumes: MOUNTS[component].map(([name, path]) => ({
+      volumes: mountsOf(component, cluster).map(([name, path]) => ({
         hostPath: { path, type: name === 'kubeconfig' ? 'FileOrCreate' : 'DirectoryOrCreate' },
         name,
       })),
@@ -86,10 +86,9 @@ function probes(component: Component, { minor, nodeIP }: Cluster): Pick<V1Contai
   // The scheduler's are two since 1.32 (kubernetes/kubernetes#126945), the API server's since 1.19 (#90970).
   const two = component === 'kube-apiserver' || (component === 'kube-scheduler' && minor >= 32);
   const live = two ? '/livez' : '/healthz';
-  const readiness = two || minor >= 34;
   return {
     livenessProbe: probe(live, { failureThreshold: 8, initialDelaySeconds: 10, periodSeconds: 10 }),
-    ...(readiness ? { readinessProbe: probe(two ? '/readyz' : '/healthz', { failureThreshold: 3, periodSeconds: 1 }) } : {}),
+    ...(two ? { readinessProbe: probe('/readyz', { failureThreshold: 3, periodSeconds: 1 }) } : {}),
     startupProbe: probe(live, { failureThreshold: 24, initialDelaySeconds: 10, periodSeconds: 10 }),
   };
 }
@@ -101,6 +100,11 @@ const CA_DIRECTORIES: readonly (readonly [string, string])[] = [
   ['usr-local-share-ca-certificates', '/usr/local/share/ca-certificates'],
   ['usr-share-ca-certificates', '/usr/share/ca-certificates'],
 ];
+
+/** By name. The controller manager's directory for volume plugins is gone since 1.36. */
+function mountsOf(component: Component, { minor }: Cluster): readonly (readonly [string, string])[] {
+  return MOUNTS[component].filter(([name]) => name !== 'flexvolume-dir' || minor < 36).toSorted(([a], [b]) => (a < b ? -1 : 1));
+}
 
 const MOUNTS: Readonly<Record<Component, readonly (readonly [string, string])[]>> = {
   'kube-apiserver': CA_DIRECTORIES,
