@@ -10,9 +10,9 @@ import { COMPONENTS, type Component, NAMESPACE, parseStaticPod } from './compone
 import { type NodeFacts, SELF_HOSTED, selfHostedLabel } from './daemonset.ts';
 import { describeDifference, templateDifferences } from './differences.ts';
 import { type Health, healthAfter, type View } from './health.ts';
-import { type Journal, readApplied, readBase, readOriginal, writeApplied, writeBase, writeJournal } from './journal.ts';
+import { type Journal, type ManifestFile, readApplied, readBase, readOriginal, writeApplied, writeBase, writeJournal } from './journal.ts';
 import { fromSecrets, type Wanted } from './secrets.ts';
-import { sharedStaticPod, toStaticPod } from './static-pod.ts';
+import { sharedFile, sharedStaticPod, toStaticPod } from './static-pod.ts';
 import { arrivedBy, type Move, nextMove, reversed, type Target, underWay } from './steps.ts';
 
 const MANIFEST_LIMIT = 1024 * 1024;
@@ -164,9 +164,11 @@ async function perform({ step: { kind, component }, direction }: Move, journal: 
   const label = selfHostedLabel(component);
   switch (direction === 'there' ? kind : (`back from ${kind}` as const)) {
     case 'share':
-      return putManifest(component, journal, await sharedText(component, journal, pivot));
+      await putManifest(sharedManifestOf(component, journal), await sharedText(component, journal, pivot));
+      return removeManifest(manifestOf(component, journal));
     case 'back from share':
-      return putManifest(component, journal, await readBase(pivot.checkpointDir, journal.start, component));
+      await putManifest(manifestOf(component, journal), await readBase(pivot.checkpointDir, journal.start, component));
+      return removeManifest(sharedManifestOf(component, journal));
     case 'apply':
       return apply(component, journal, pivot);
     case 'back from apply':
@@ -176,27 +178,35 @@ async function perform({ step: { kind, component }, direction }: Move, journal: 
     case 'back from assign':
       return cluster.label(node.name, label, null);
     case 'withdraw':
-      return removeDurable(fileOf(component, journal), 'urgent');
+      return removeManifest(sharedManifestOf(component, journal));
     case 'back from withdraw':
       await rememberChanges(component, journal, pivot);
-      return putManifest(component, journal, await sharedText(component, journal, pivot));
+      return putManifest(sharedManifestOf(component, journal), await sharedText(component, journal, pivot));
   }
 }
 
-function manifestOf(component: Component, { manifests }: Journal) {
+function manifestOf(component: Component, { manifests }: Journal): ManifestFile {
   const found = manifests.find((one) => one.component === component);
   if (found === undefined) throw new Error(`the journal has no manifest of ${component}`);
   return found;
 }
 
-const fileOf = (component: Component, journal: Journal): string => manifestOf(component, journal).file;
+/**
+ * A file of its own: of one that gets a pod of another name the kubelet starts that at once, and ends the old one, whose port it needs, only when it reads
+ * the whole directory again (every 20 s). The new file comes first, so that a power cut between the two finds at least one.
+ */
+function sharedManifestOf(component: Component, journal: Journal): ManifestFile {
+  const manifest = manifestOf(component, journal);
+  return { ...manifest, file: sharedFile(manifest.file) };
+}
 
 /** Not written where it is what it should be: any write of it is an event for the kubelet. */
-async function putManifest(component: Component, journal: Journal, bytes: Buffer): Promise<void> {
-  const { file, mode } = manifestOf(component, journal);
+async function putManifest({ file, mode }: ManifestFile, bytes: Buffer): Promise<void> {
   const there = await readRegular(file, MANIFEST_LIMIT).catch(() => undefined);
   if (there?.equals(bytes) !== true) await replaceDurable(file, bytes, { mode, lane: 'urgent' });
 }
+
+const removeManifest = ({ file }: ManifestFile): Promise<void> => removeDurable(file, 'urgent');
 
 async function basePod(component: Component, { start }: Journal, { checkpointDir }: Pivot): Promise<V1Pod> {
   return parseStaticPod(

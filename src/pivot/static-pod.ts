@@ -1,4 +1,5 @@
 /** The static pods of a pivot: with a shared port for the time beside the DaemonSet's pod, and made again from a DaemonSet on the way back. Pure. */
+import { join, parse } from 'node:path';
 import type { V1Container, V1DaemonSet, V1EnvVar, V1Pod, V1Probe } from '@kubernetes/client-node';
 import { CHECKPOINT, HAND_BACK } from '../checkpoint/annotations.ts';
 import { type Component, isMainContainer } from './component.ts';
@@ -27,6 +28,12 @@ export function sharedStaticPod(component: Component, pod: V1Pod): V1Pod {
 }
 
 export const sharedName = (name: string): string => `${name}-shared`;
+
+/** Its manifest, beside the one that it is made of. */
+export function sharedFile(file: string): string {
+  const { dir, name, ext } = parse(file);
+  return join(dir, `${name}-shared${ext}`);
+}
 
 /**
  * A port that is declared keeps the next pod that declares it from being admitted while the old one is only just ending; nothing needs the declaration

@@ -63,6 +63,19 @@ describe('static pods of the embedded kubelet', () => {
     expect((await k.sandboxes('a-n1')).filter(isReadySandbox)).toHaveLength(1);
   });
 
+  test('go on, until the whole directory is read again, when their file gets a pod of another name, and when that file is removed', async () => {
+    k.manifest('a.yaml', podManifest('a', one('sleep')));
+    k.boot();
+    await until(() => k.kubelet?.output().includes('source api read'));
+    await until(async () => (await k.running()).includes('a-n1 main'));
+    k.manifest('a.yaml', podManifest('b', one('sleep')));
+    await until(async () => (await k.running()).includes('b-n1 main'));
+    expect(await k.running()).toEqual(['a-n1 main', 'b-n1 main']);
+    k.manifest('a.yaml', undefined);
+    await until(async () => (await k.running()).length === 1);
+    expect(await k.running()).toEqual(['a-n1 main']);
+  });
+
   test('start again when the same manifest comes back while they still end', async () => {
     const manifest = podManifest('a', {
       terminationGracePeriodSeconds: 3,

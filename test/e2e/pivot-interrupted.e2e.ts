@@ -1,0 +1,80 @@
+/** A pivot on a real node that is killed at each of its steps in turn: the control plane works all the time, and the next run goes on. */
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { readJournal } from '../../src/pivot/journal.ts';
+import { STEPS } from '../../src/pivot/steps.ts';
+import { readDaemonLog } from './support/daemon-log.ts';
+import { eventually } from './support/eventually.ts';
+import { NODE_NAME } from './support/layout.ts';
+import { seenBetween } from './support/outages.ts';
+import { begin, type Line, manifestsOf, nodeOfStaticPods, type PivotNode, type Ran, stepOf, type Way } from './support/pivoting.ts';
+import { machineHere, noMachine } from './support/scenario.ts';
+
+const COMMAND_MS = 600_000;
+const steps = STEPS.map(({ component, kind }, index) => [index + 1, component, kind] as const);
+
+describe.skipIf(noMachine('a pivot that is interrupted')).each([
+  ['pivot', steps],
+  ['unpivot', steps.toReversed()],
+] as const)('%s on a real node', (way, inOrder) => {
+  let pivotNode: PivotNode;
+  let original: Readonly<Record<string, string>>;
+  const said: Line[] = [];
+  const rows: object[] = [];
+  const node = () => pivotNode.node;
+
+  beforeAll(async () => {
+    pivotNode = await nodeOfStaticPods(machineHere(), `${way}-interrupted`);
+    original = await manifestsOf(node());
+    if (way === 'unpivot') expect((await ended('pivot')).code).toBe(0);
+  }, 1_500_000);
+  afterEach(async ({ task }) => {
+    if (task.result?.state !== 'fail' || pivotNode === undefined) return;
+    console.error(said.map(({ at, text }) => `${new Date(at).toISOString()} ${text}`).join('\n'));
+    console.error(await readDaemonLog(node(), 60));
+  });
+  afterAll(async () => {
+    await pivotNode?.node.destroy();
+    if (rows.length > 0) console.table(rows);
+  });
+
+  const start = (direction: Way, onLine?: (text: string) => void) => {
+    const from = Object.keys(original).map((name) => `/etc/kubernetes/manifests/${name}`);
+    return begin(pivotNode, direction, from.some((file) => file.endsWith('.json')) ? from : [], onLine);
+  };
+  async function ended(direction: Way): Promise<Ran> {
+    const ran = await start(direction).ended;
+    said.push(...ran.lines);
+    return ran;
+  }
+
+  it.each(inOrder)(
+    'is killed at step %i, %s %s, and the control plane works',
+    async (step) => {
+      const from = Date.now();
+      let at: number | undefined;
+      // As it is begun, or when it is done and waited for.
+      const running = start(way, (text) => {
+        at = stepOf(text) ?? at;
+        if (at === step && (step % 2 === 0 || text.includes('waiting for'))) running.kill();
+      });
+      const ran = await running.ended;
+      said.push(...ran.lines);
+      expect(ran.code).toBe('SIGKILL');
+      expect((await readJournal(node().files.store))?.place).toEqual({ state: 'between', step: step - 1 });
+      await eventually(() => node().isReady, 30_000);
+      await eventually(async () => (await node().kubectl(['get', 'nodes', '--output=name'])).includes(NODE_NAME), 30_000);
+      const { outages } = seenBetween(node().changes, from, Date.now());
+      rows.push({ way, step, outages: outages.join(' ') });
+    },
+    COMMAND_MS,
+  );
+
+  it(
+    'arrives when it is run again',
+    async () => {
+      expect((await ended(way)).code).toBe(0);
+      expect(await manifestsOf(node())).toEqual(way === 'pivot' ? {} : original);
+    },
+    COMMAND_MS,
+  );
+});
