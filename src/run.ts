@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Digest, Observation } from './checkpoint/model.ts';
 import { hasCopies } from './checkpoint/store/layout.ts';
 import type { CheckedOptions } from './lead.ts';
-import { acquireLeaderLock, giveWay, type LeaderLock } from './lock/leader.ts';
+import { acquireLeaderLock, giveWay, type LeaderLock, watchLock } from './lock/leader.ts';
 import { onFsync } from './platform/fsync-times.ts';
 import type { Pulse } from './platform/health.ts';
 import { createLog } from './platform/log.ts';
@@ -15,8 +15,6 @@ import type { Reported } from './report/reporter.ts';
 import { type Kubeconfig, loadKubeconfig, unusableKubeconfig } from './sources/api/kubeconfig.ts';
 import { VERSION } from './version.ts';
 
-/** How soon a leader notices that its lock file is not the one that others would lock. */
-const LOCK_CHECK = 1_000;
 /** SIGTERM ends the daemon within 5 s, whatever hangs. */
 const END_BY = 4_500;
 /** Who gives up the lead lets whoever waits have it before it waits itself. */
@@ -136,9 +134,7 @@ async function leadUnderLock(
 ): Promise<Digest | undefined> {
   const lost = new AbortController();
   const given = new AbortController();
-  const checking = setInterval(() => {
-    if (!lock.isCurrent()) lost.abort();
-  }, LOCK_CHECK);
+  const watching = watchLock(lock, () => lost.abort());
   let digest: Digest | undefined;
   const stepDown = (of: Digest) => {
     digest = of;
@@ -150,7 +146,7 @@ async function leadUnderLock(
     const signal = AbortSignal.any([ending, lost.signal, given.signal]);
     await lead({ options, kubeconfig, log, metrics, onReport, steppedDown, stepDown, signal });
   } finally {
-    clearInterval(checking);
+    watching.close();
     lock.release();
   }
   // Ending is the way back: the next start waits for whoever leads by then.

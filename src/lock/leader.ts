@@ -11,7 +11,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, constants, fstatSync, openSync, type Stats, statSync } from 'node:fs';
+import { closeSync, constants, type FSWatcher, fstatSync, openSync, type Stats, statSync, watch } from 'node:fs';
 import { dirname } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -75,6 +75,48 @@ export async function tryLeaderLock(path: string): Promise<LeaderLock | undefine
     if (gaveUp.signal.aborted) return undefined;
     throw error;
   }
+}
+
+export interface LockWatch {
+  close(): void;
+}
+
+/** Between two looks at the lock file, in milliseconds: what inotify does not tell of is another directory or mount in the place of the file's own. */
+const LOOK = { told: 5_000, untold: 1_000 } as const;
+
+/**
+ * Calls `onLost`, once, when the lock file was removed or replaced. The kernel tells of it at once: IN_ATTRIB when a file loses a name, which does not need
+ * its last descriptor to be closed as IN_DELETE_SELF does, and IN_MOVE_SELF (inotify(7)). Where it cannot be asked, the file is looked at every second.
+ */
+export function watchLock(lock: LeaderLock, onLost: () => void, look: { told: number; untold: number } = LOOK): LockWatch {
+  let watcher: FSWatcher | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+  function close(): void {
+    closed = true;
+    clearInterval(timer);
+    watcher?.close();
+  }
+  function check(): void {
+    if (closed || lock.isCurrent()) return;
+    close();
+    onLost();
+  }
+  function lookEvery(ms: number): void {
+    clearInterval(timer);
+    if (!closed) timer = setInterval(check, ms);
+  }
+  try {
+    watcher = watch(lock.path, { persistent: false }, check);
+    watcher.on('error', () => lookEvery(look.untold));
+    lookEvery(look.told);
+  } catch {
+    // No more watches (ENOSPC), or the file went just now (ENOENT), which the first look shows.
+    lookEvery(look.untold);
+  }
+  // What was replaced before it was watched.
+  setImmediate(check);
+  return { close };
 }
 
 /** Between two looks at whether somebody leads, in milliseconds. */
@@ -148,7 +190,7 @@ async function runFlock(
   }
 }
 
-/** Asked every second for months: an open file stays the one it is, so only the name is looked up again. */
+/** Asked every few seconds for months: an open file stays the one it is, so only the name is looked up again. */
 function isStill(locked: Stats, path: string): boolean {
   const named = statSync(path, { throwIfNoEntry: false });
   return named !== undefined && named.dev === locked.dev && named.ino === locked.ino;

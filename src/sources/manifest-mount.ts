@@ -7,7 +7,7 @@ import { access, constants, stat } from 'node:fs/promises';
 import { isErrno } from '../platform/durable.ts';
 
 /** Between two looks, in milliseconds. */
-const CHECK_MS = 5_000;
+const CHECK_MS = 10_000;
 
 export interface MountWatch {
   close(): void;

@@ -20,7 +20,7 @@ export interface WatchLog {
 }
 
 /** Between two looks at the identities, in milliseconds; also the pace of re-reading while a watch is broken. */
-const CHECK_MS = 5_000;
+const CHECK_MS = 10_000;
 
 /** The directories in which a change may mean another identity or another server: of the kubeconfig and of the files that it names. */
 export function identityDirectories({ file, ca, login }: Kubeconfig): string[] {

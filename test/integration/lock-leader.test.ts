@@ -1,10 +1,10 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { acquireLeaderLock, type LeaderLock } from '../../src/lock/leader.ts';
+import { acquireLeaderLock, type LeaderLock, watchLock } from '../../src/lock/leader.ts';
 import { Program } from '../support/lines.ts';
 import { until } from '../support/until.ts';
 
@@ -189,5 +189,66 @@ describe('the leader lock', () => {
     expect(await open()).toBe(1);
     lock.release();
     expect(await open()).toBe(0);
+  });
+});
+
+describe('a leader notices that its lock file', () => {
+  const NEVER = 3_600_000;
+
+  test.each<[string, () => Promise<void>]>([
+    ['was removed', () => rm(path)],
+    [
+      'was replaced',
+      async () => {
+        await writeFile(`${path}.other`, '');
+        await rename(`${path}.other`, path);
+      },
+    ],
+    ['was moved away', () => rename(path, `${path}.moved`)],
+  ])('%s, without looking at it', async (_, change) => {
+    const lock = await acquire();
+    let lost = 0;
+    const watching = watchLock(lock, () => lost++, { told: NEVER, untold: NEVER });
+    await new Promise(setImmediate);
+    await change();
+    await until(() => lost === 1, 2_000);
+    watching.close();
+    lock.release();
+  });
+
+  test('lies in a directory that is another one now, by looking', async () => {
+    const lock = await acquire();
+    let lost = 0;
+    const watching = watchLock(lock, () => lost++, { told: 20, untold: NEVER });
+    await rename(directory, `${directory}.moved`);
+    await mkdir(directory);
+    await until(() => lost === 1, 2_000);
+    watching.close();
+    lock.release();
+    await rm(`${directory}.moved`, { recursive: true });
+  });
+
+  test('was replaced before it began to watch', async () => {
+    const lock = await acquire();
+    await rm(path);
+    let lost = 0;
+    const watching = watchLock(lock, () => lost++, { told: NEVER, untold: NEVER });
+    await until(() => lost === 1, 2_000);
+    watching.close();
+    lock.release();
+  });
+
+  test('is as it was, also while others try to lock it', async () => {
+    const lock = await acquire();
+    let lost = 0;
+    const watching = watchLock(lock, () => lost++, { told: 20, untold: 20 });
+    expect(flockFromShell()).toBe(1);
+    await new Promise(setImmediate);
+    expect(lost).toBe(0);
+    watching.close();
+    await rm(path);
+    await new Promise(setImmediate);
+    expect(lost).toBe(0);
+    lock.release();
   });
 });
