@@ -41,10 +41,10 @@ import { VERSION } from './version.ts';
 /** A runtime that does not answer must not hold up saving: after this long it counts as unknown, and its answer wakes the loop when it comes. */
 const RUNTIME_PATIENCE = 1_000;
 /**
- * Events wake the loop before that; what none tells of (the kubelet's lock, a store that somebody changed) is seen as late as the kubelet sees a change of
- * its directory without inotify, which it reads again every 20 s. Without events the runtime is looked at more often. Neither costs an API request.
+ * Events wake the loop before that; what none tells of (the kubelet's lock, a store that somebody changed, an event that was lost) is seen this late. No rule
+ * waits for it: each says when time alone changes something. Without events the runtime is looked at more often. Neither costs an API request.
  */
-const QUIET = { withEvents: 20_000, withoutEvents: 3_000 };
+const QUIET = { withEvents: 30_000, withoutEvents: 3_000 };
 const FLUX = 200;
 
 export type CheckedOptions = RunOptions & { readonly nodeName: string };

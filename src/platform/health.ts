@@ -18,7 +18,7 @@ export interface Check {
   readonly detail?: string;
 }
 
-/** The loop turns every 20 s on a quiet node; what it waits for has deadlines of at most 10 s. After this long without a turn something hangs. */
+/** The loop turns every 30 s on a quiet node; what it waits for has deadlines of at most 10 s. After this long without a turn something hangs. */
 export const STUCK: Millis = 60_000;
 
 export function livez(pulse: Pulse, now: Millis): Check[] {
