@@ -32,6 +32,13 @@ const HEALTH: Readonly<Record<Component, { readonly port: number; readonly path:
   'kube-scheduler': { port: 10259, path: '/healthz' },
 };
 
+/** What kubeadm asks for: who starts beside whom on two cores decides when the API server answers. */
+const CPU: Readonly<Record<Component, string>> = {
+  'kube-apiserver': '250m',
+  'kube-controller-manager': '200m',
+  'kube-scheduler': '100m',
+};
+
 type Place = (file: string) => string;
 
 function argsOf(component: Component, at: Place, sharing: boolean): string[] {
@@ -80,6 +87,7 @@ function specOf(component: Component, args: string[], volume: V1Volume): V1PodSp
         image: imageOf(component),
         imagePullPolicy: 'IfNotPresent',
         args,
+        resources: { requests: { cpu: CPU[component] } },
         livenessProbe: { httpGet: { host: '127.0.0.1', port, path, scheme: 'HTTPS' }, initialDelaySeconds: 10, failureThreshold: 8 },
         volumeMounts: [{ name: volume.name, mountPath: volume.hostPath?.path ?? SECRETS, readOnly: true }],
       },
