@@ -3,6 +3,8 @@ export interface Change {
   /** Milliseconds since the epoch. */
   readonly at: number;
   readonly up: boolean;
+  /** What was found instead of an answer. */
+  readonly why?: string;
 }
 
 export interface Seen {

@@ -17,6 +17,9 @@ import { nodeIn } from './states.ts';
 
 const CLI = join(import.meta.dirname, '../../../src/cli.ts');
 
+/** Of each step; the default is made for people, and a dozen steps. */
+const HEALTHY_FOR = '3s';
+
 export interface PivotNode {
   readonly node: RealNode;
   /** Who made the static pods: `kubeadm v1.36.2`, or the harness. */
@@ -68,7 +71,12 @@ export interface Running {
 
 /** As root on the host. `from`: the static pods, where they are not kubeadm's. */
 export function begin({ node }: PivotNode, way: Way, from: readonly string[], onLine: (text: string) => void = () => undefined): Running {
-  const flags = ['--yes', `--node-name=${NODE_NAME}`, ...(way === 'pivot' && from.length > 0 ? ['--from', ...from] : [])];
+  const flags = [
+    '--yes',
+    `--healthy-for=${HEALTHY_FOR}`,
+    `--node-name=${NODE_NAME}`,
+    ...(way === 'pivot' && from.length > 0 ? ['--from', ...from] : []),
+  ];
   const command = node.commandInside(['setpriv', '--pdeathsig=KILL', process.execPath, CLI, way, ...flags]);
   const [program = '', ...args] = command;
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PATH: PROGRAM_PATH } });
@@ -94,10 +102,19 @@ export function stepOf(text: string): number | undefined {
 
 export interface SeenAtStep extends Seen {
   readonly step: string;
+  /** Of each outage. */
+  readonly why: readonly string[];
 }
 
 /** What was seen while each step was under way: until the next one was begun, the last one until `to`. */
 export function seenAtSteps(node: RealNode, lines: readonly Line[], to: number): SeenAtStep[] {
   const steps = lines.filter(({ text }) => stepOf(text) !== undefined);
-  return steps.map(({ at, text }, i) => ({ step: text, ...seenBetween(node.changes, at, steps[i + 1]?.at ?? to) }));
+  return steps.map(({ at, text }, i) => {
+    const end = steps[i + 1]?.at ?? to;
+    return { step: text, ...seenBetween(node.changes, at, end), why: whyBetween(node, at, end) };
+  });
+}
+
+export function whyBetween({ changes }: RealNode, from: number, to: number): string[] {
+  return changes.filter((change) => change.at >= from && change.at < to).flatMap(({ why }) => (why === undefined ? [] : [why]));
 }

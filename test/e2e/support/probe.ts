@@ -16,24 +16,32 @@ const identity = {
   key: readFileSync(join(pki, 'admin.key')),
 };
 
-function isReady(): Promise<boolean> {
+/** Undefined: it is. Else what was found instead. */
+function whyNotReady(): Promise<string | undefined> {
   return new Promise((resolve) => {
     const asked = request(url, { ...identity, agent: false, timeout: TIMEOUT_MS }, (response) => {
-      response.resume();
-      response.once('end', () => resolve(response.statusCode === 200));
-      response.once('error', () => resolve(false));
+      let body = '';
+      response.setEncoding('utf8').on('data', (text: string) => {
+        body += text;
+      });
+      response.once('end', () => resolve(response.statusCode === 200 ? undefined : `${response.statusCode} ${failedChecks(body)}`.trim()));
+      response.once('error', (error) => resolve(error.message));
     });
-    asked.once('timeout', () => asked.destroy());
-    asked.once('error', () => resolve(false));
+    asked.once('timeout', () => asked.destroy(new Error(`no answer within ${TIMEOUT_MS} ms`)));
+    asked.once('error', (error) => resolve(error.message));
     asked.end();
   });
 }
 
+/** Of what /readyz says: `[-]shutdown failed: reason withheld`. */
+const failedChecks = (body: string): string => [...body.matchAll(/^\[-\](\S+)/gm)].map(([, check]) => check).join(' ');
+
 let before: boolean | undefined;
 for (;;) {
-  const up = await isReady();
+  const why = await whyNotReady();
+  const up = why === undefined;
   // An outage begins when an answer is missing and ends when there is one again.
-  if (up !== before) process.stdout.write(`${JSON.stringify({ at: Date.now(), up })}\n`);
+  if (up !== before) process.stdout.write(`${JSON.stringify({ at: Date.now(), up, why })}\n`);
   before = up;
   await sleep(EVERY_MS);
 }
