@@ -11,7 +11,7 @@ import { pointAt, pruneGenerations, recordActivation, saveGeneration, settleBoot
 import { type Workload, workloadKey } from './checkpoint/workload.ts';
 import { type Held, StoreBusyError } from './lock/transaction.ts';
 import { kindOf } from './platform/durable.ts';
-import { listManifests, manifestFileName, removeManifest, writeManifest } from './recovery/manifests.ts';
+import { isOurs, listManifests, manifestFileName, removeManifest, writeManifest } from './recovery/manifests.ts';
 import type { ApiSource, RuntimeSource } from './sources/snapshots.ts';
 
 export interface Effects {
@@ -95,12 +95,12 @@ const EXECUTORS: Executors = {
     });
   },
   async deactivate({ file }, { podManifestPath }) {
-    await removeManifest(podManifestPath, file);
+    await takeAway(podManifestPath, file);
   },
   async makeRoom({ files, containerIds, graceful }, { podManifestPath, runtime, stopGraceSeconds }) {
     // Together: a container that dies while its manifest is there is started again, and the manifest's removal alone leaves the kubelet its time.
     await Promise.all([
-      ...files.map((file) => removeManifest(podManifestPath, file)),
+      ...files.map((file) => takeAway(podManifestPath, file)),
       ...containerIds.map((id) => runtime.stopContainer(id, graceful ? stopGraceSeconds : 0)),
     ]);
   },
@@ -130,6 +130,23 @@ const EXECUTORS: Executors = {
   async discard({ workload, entry }, { checkpointDir, transaction }) {
     await transaction(() => discardRetired(checkpointDir, workload, entry));
   },
+  async adopt({ workload, copy, parent }, effects) {
+    const { checkpointDir, transaction, wallClock } = effects;
+    const createdAt = new Date(wallClock()).toISOString();
+    await transaction(async (held) => {
+      const generation = await saveGeneration(checkpointDir, workload, copy, { parent, createdAt }, held?.check);
+      const { indexSha256 } = await verified(workload, generation, effects);
+      await pointAt(checkpointDir, workload, 'proven', generation, indexSha256, 'setPrevious', held?.check);
+    });
+  },
+  async clearPredecessor({ pod, whole }, { podManifestPath }) {
+    const { clearCheckpoint } = await import('./predecessor/remove.ts');
+    await clearCheckpoint(podManifestPath, pod, whole);
+  },
+  async tidyPredecessor({ directories }) {
+    const { removeEmpty } = await import('./predecessor/remove.ts');
+    await removeEmpty(directories);
+  },
   async settleBoot({ bootId }, { checkpointDir, transaction }) {
     await transaction(() => settleBoot(checkpointDir, bootId));
   },
@@ -146,7 +163,10 @@ export function actionKey(action: Action): string {
   switch (action.kind) {
     case 'settleBoot':
     case 'stepDown':
+    case 'tidyPredecessor':
       return action.kind;
+    case 'clearPredecessor':
+      return `clearPredecessor ${action.pod.namespace}/${action.pod.name}`;
     case 'markFailing':
       return `markFailing ${workloadPath('', action.workload)} ${action.digest}`;
     case 'save':
@@ -156,6 +176,13 @@ export function actionKey(action: Action): string {
     default:
       return `${action.kind} ${workloadPath('', action.workload)} ${'generation' in action ? action.generation : ''}`;
   }
+}
+
+/** A copy's manifest, ours or one of bootkube's pod-checkpointer. */
+async function takeAway(podManifestPath: string, file: string): Promise<void> {
+  if (isOurs(file)) return removeManifest(podManifestPath, file);
+  const { removeActive } = await import('./predecessor/remove.ts');
+  await removeActive(podManifestPath, file);
 }
 
 /** No pointer is set to a generation that has not just been read from the disk and verified. */

@@ -25,6 +25,8 @@ const CAN_WAIT: ReadonlySet<ActionKind> = new Set([
   'retire',
   'discard',
   'settleBoot',
+  'clearPredecessor',
+  'tidyPredecessor',
 ] as const);
 
 /**
@@ -189,6 +191,7 @@ const subjectOf = (action: Action): string => ('workload' in action ? workloadKe
 /** What a log line may say of an action: neither the copy, which holds Secrets, nor its digest, by which one with few possible values can be guessed. */
 function describe(action: Action): Record<string, unknown> {
   if (action.kind === 'settleBoot' || action.kind === 'stepDown') return {};
+  if (action.kind === 'tidyPredecessor') return { directories: action.directories };
   const { workload, ...rest } = action;
   const { copy: _copy, digest: _digest, kind: _kind, ...plain } = { copy: undefined, digest: undefined, ...rest };
   return { workload: workloadKey(workload), ...plain };

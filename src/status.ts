@@ -25,6 +25,8 @@ export interface WorkloadStatus {
   readonly active?: { readonly generation: GenerationNumber; readonly activation: number };
   /** The checkpointer's own workload, whose copy is active all the time. */
   readonly self?: true;
+  /** What bootkube's pod-checkpointer left of it, and what that waits for. */
+  readonly predecessor?: string;
 }
 
 export interface GenerationStatus {
@@ -63,6 +65,7 @@ export function nextStatus(before: Status | undefined, observation: Observation,
       const report = decision.reports.get(key);
       if (report === undefined) return [];
       const old = before?.workloads[key];
+      const inherited = decision.predecessor?.get(key);
       const { namespace, kind, name } = observed.workload;
       const same = old !== undefined && old.reason === report.reason;
       return [
@@ -79,6 +82,7 @@ export function nextStatus(before: Status | undefined, observation: Observation,
             ...storedOf(observed.stored, old, now),
             ...activeOf(observed),
             ...(observation.self === key ? { self: true } : {}),
+            ...(inherited === undefined ? {} : { predecessor: inherited }),
           },
         ],
       ];
@@ -178,10 +182,10 @@ function isFields(value: unknown): value is Fields {
 
 function isWorkload(value: unknown): value is WorkloadStatus {
   if (!isFields(value)) return false;
-  const { parent, parentUid, newest, proven, active } = value;
+  const { parent, parentUid, newest, proven, active, predecessor } = value;
   return (
     ['namespace', 'kind', 'name', 'reason', 'message', 'since'].every((name) => typeof value[name] === 'string') &&
-    [parent, parentUid].every((name) => name === undefined || typeof name === 'string') &&
+    [parent, parentUid, predecessor].every((name) => name === undefined || typeof name === 'string') &&
     (newest === undefined || hasFields(newest, { generation: 'number', digest: 'string' })) &&
     (proven === undefined || hasFields(proven, { generation: 'number', digest: 'string', at: 'string' })) &&
     (active === undefined || hasFields(active, { generation: 'number', activation: 'number' }))

@@ -176,8 +176,9 @@ export interface CopyPolicy {
   /**
    * Where a copy's containers find the API server if they do not say so themselves; the kubelet tells static pods nothing before it has seen it.
    * By default what the cluster says: the address of the Service default/kubernetes, which only answers where something on the node routes to it.
+   * `untold`: they are told nothing.
    */
-  readonly kubernetesService?: { readonly host: string; readonly port: number };
+  readonly kubernetesService?: { readonly host: string; readonly port: number } | 'untold';
   /** The node's `status.allocatable`: what a container without a limit is told that it may use. By default the node's object is asked. */
   readonly nodeAllocatable?: Readonly<Record<string, string>>;
 }

@@ -12,6 +12,7 @@
  *     5  re-issue a copy that the kubelet refused              recovery/copies.ts
  *     6  retire                                                recovery/retire.ts, what follows from it recovery/retired.ts
  *     7  self                                                  recovery/self.ts
+ *        take over from bootkube's pod-checkpointer            recovery/predecessor.ts
  */
 import { activate } from '../recovery/activation.ts';
 import { candidate } from '../recovery/candidate.ts';
@@ -20,13 +21,23 @@ import { replaceDamaged } from '../recovery/damaged.ts';
 import { restore } from '../recovery/edits.ts';
 import { type Away, kubeletAway, unlessAway } from '../recovery/kubelet.ts';
 import { isWantedHere, ownerOf } from '../recovery/orphan.ts';
+import { takeOver } from '../recovery/predecessor.ts';
 import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { retirements } from '../recovery/retired.ts';
 import { marks, rollBack } from '../recovery/rollback.ts';
 import { type Others, self } from '../recovery/self.ts';
 import { forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
 import { type Memory, remember, type WorkloadMemory } from './memory.ts';
-import { type Action, type ActionKind, type Millis, NO_QUESTIONS, type Observation, type Policy, type Questions } from './model.ts';
+import {
+  type Action,
+  type ActionKind,
+  type Millis,
+  NO_QUESTIONS,
+  type Observation,
+  OF_PREDECESSOR,
+  type Policy,
+  type Questions,
+} from './model.ts';
 import { probesToAsk } from './prove.ts';
 import { save } from './save.ts';
 import type { Case, Reason, Verdict } from './verdict.ts';
@@ -48,6 +59,8 @@ export interface Decision {
   readonly flux: boolean;
   /** What the next observation is to say besides. */
   readonly questions: Questions;
+  /** What of bootkube's pod-checkpointer is still there, and what it waits for. */
+  readonly predecessor?: ReadonlyMap<WorkloadKey, string>;
 }
 
 export function decide(before: Memory, observation: Observation, policy: Policy): Decision {
@@ -74,10 +87,12 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
 
   const verdicts = [...cases].map(([key, given]) => [key, rules({ ...given, mayYield: key === yielding }, key, cases, away)] as const);
   const kept = retirements(observation, policy, memory.apiUnreachableSince);
-  const actions = [...verdicts.flatMap(([, verdict]) => verdict.actions ?? []), ...kept.actions];
+  const inherited = takeOver(observation, memory, policy, leaving);
+  const actions = [...verdicts.flatMap(([, verdict]) => verdict.actions ?? []), ...kept.actions, ...inherited.actions];
   return {
     memory: {
       ...memory,
+      ...(inherited.askedAt === undefined ? {} : { predecessorAskedAt: inherited.askedAt }),
       ...(leaving || (before.leaving === true && observation.self !== undefined && !observation.workloads.has(observation.self))
         ? { leaving: true }
         : {}),
@@ -91,11 +106,13 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
     wakeAt: earliest([
       ...verdicts.map(([, verdict]) => verdict.wakeAt),
       kept.wakeAt,
+      inherited.wakeAt,
       observation.api.state === 'ok' && observation.runtime.state === 'ok' ? undefined : observation.now + LOOK_WHILE_AWAY,
     ]),
     flux:
       observation.runtime.state === 'ok' && (observation.api.state === 'unknown' || verdicts.some(([, verdict]) => verdict.flux === true)),
     questions: questionsOf(cases),
+    ...(inherited.waits.size > 0 && { predecessor: inherited.waits }),
   };
 }
 
@@ -109,7 +126,7 @@ function questionsOf(cases: ReadonlyMap<WorkloadKey, Case>): Questions {
     owners: all.filter(([, { workload }]) => workload.parent.state === 'absent' && workload.stored !== undefined).map(([key]) => key),
     refusals: all.flatMap(([, given]) => {
       const active = latestActive(given.workload);
-      if (active === undefined || !asksWhy(given)) return [];
+      if (active === undefined || active.generation === OF_PREDECESSOR || !asksWhy(given)) return [];
       return [{ workload: given.workload.workload, generation: active.generation, file: active.file }];
     }),
   };
@@ -205,7 +222,7 @@ function isLeaving(before: Memory, memory: Memory, observation: Observation, pol
 /** Cold-boot activation is over when both sources have answered and nothing is left that it would activate at once. */
 function settle({ bootId, settledBootId, api, runtime }: Observation, actions: readonly Action[]): Action[] {
   if (settledBootId === bootId || api.state === 'unknown' || runtime.state === 'unknown') return [];
-  return actions.some((action) => action.kind === 'activate' || action.kind === 'revive') ? [] : [{ kind: 'settleBoot', bootId }];
+  return actions.some(({ kind }) => kind === 'activate' || kind === 'revive' || kind === 'adopt') ? [] : [{ kind: 'settleBoot', bootId }];
 }
 
 /**
@@ -219,6 +236,7 @@ const ORDER: Readonly<Record<ActionKind, number>> = {
   quarantine: 0,
   // What is brought back is activated by the next decision.
   revive: 0,
+  adopt: 0,
   activate: 1,
   // After the activation that replaces it.
   deactivate: 2,
@@ -237,6 +255,8 @@ const ORDER: Readonly<Record<ActionKind, number>> = {
   leave: 6,
   discard: 7,
   prune: 7,
+  clearPredecessor: 7,
+  tidyPredecessor: 7,
   settleBoot: 8,
   // Nothing is decided after it.
   stepDown: 9,

@@ -87,6 +87,8 @@ export interface Memory {
   readonly apiUnreachableSince?: Millis;
   /** Who held the kubelet's lock when that was last known. */
   readonly kubelet?: KubeletMemory;
+  /** When the API server was last asked for the pod of the predecessor's copy of itself. */
+  readonly predecessorAskedAt?: Millis;
   /** The checkpointer was leaving the node when this was last decided. */
   readonly leaving?: boolean;
   readonly workloads: ReadonlyMap<WorkloadKey, WorkloadMemory>;
@@ -104,6 +106,7 @@ export function remember(memory: Memory, observation: Observation): Memory {
   return {
     ...(api.state === 'unreachable' ? { apiUnreachableSince: memory.apiUnreachableSince ?? now } : {}),
     ...(kubelet === undefined ? {} : { kubelet }),
+    ...(memory.predecessorAskedAt === undefined || api.state !== 'ok' ? {} : { predecessorAskedAt: memory.predecessorAskedAt }),
     workloads,
   };
 }

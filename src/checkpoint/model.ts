@@ -76,10 +76,15 @@ export interface CopyPod extends RuntimePod {
   readonly activation: number;
 }
 
-/** A manifest of ours in the kubelet's static pod directory. */
+/** Stands for a generation, and an activation, where bootkube's pod-checkpointer made the copy: ours are numbered from 1. */
+export const OF_PREDECESSOR: GenerationNumber = 0;
+
+/** A copy's manifest in the kubelet's static pod directory. */
 export interface ActiveManifest {
   readonly file: string;
+  /** 0 (OF_PREDECESSOR) for a manifest of bootkube's pod-checkpointer: no generation of the store is what it runs. */
   readonly generation: GenerationNumber;
+  /** 0 as well for such a one: below every activation of ours. */
   readonly activation: number;
   /** Fields that somebody changed since it was written. */
   readonly edits?: readonly string[];
@@ -143,6 +148,36 @@ export interface WorkloadObservation {
   readonly refusal?: readonly string[];
 }
 
+/** All that bootkube's pod-checkpointer left of one pod. */
+export interface PredecessorCheckpoint {
+  readonly namespace: string;
+  /** The pod's, and that of the checkpoint. */
+  readonly name: string;
+  /** Of the pod; empty where only its files are left. */
+  readonly uid: string;
+  /** Undefined where it cannot be told. */
+  readonly workload: Workload | undefined;
+  /** Its copy of itself. */
+  readonly isCheckpointer: boolean;
+  /** Its manifest in the kubelet's static pod directory. */
+  readonly active: string | undefined;
+  readonly inactive: boolean;
+  /** Files of Secrets or ConfigMaps. */
+  readonly data: boolean;
+  /** Whether the API server lists the pod on this node; undefined while it does not answer. */
+  readonly listed: boolean | undefined;
+  /** Our copy of it, where the store has nothing proven of its workload. */
+  readonly copy: CopyOutcome | undefined;
+}
+
+export interface Predecessor {
+  readonly checkpoints: readonly PredecessorCheckpoint[];
+  /** Whether its directories can be written to from here. */
+  readonly removable: boolean;
+  /** Those of its directories that are empty, the inner ones first. */
+  readonly empty: readonly string[];
+}
+
 /** Who holds the kubelet's own lock file. `unknown`: it has none, or its holder cannot be seen from here; then nothing depends on it. */
 export type KubeletState =
   | { readonly state: 'held'; readonly pid: number; readonly waiting: readonly number[] }
@@ -172,6 +207,8 @@ export interface Observation {
   readonly workloads: ReadonlyMap<WorkloadKey, WorkloadObservation>;
   /** Workloads that were moved out of use and are still kept; absent where there are none. */
   readonly retired?: readonly Retired[];
+  /** What bootkube's pod-checkpointer left; absent where nothing of it is there, or it cannot be read. */
+  readonly predecessor?: Predecessor;
 }
 
 export interface Retired {
@@ -250,7 +287,23 @@ export type Action =
   | { readonly kind: 'revive'; readonly workload: Workload; readonly entry: string }
   /** Delete a retired workload for good. */
   | { readonly kind: 'discard'; readonly workload: Workload; readonly entry: string }
-  | { readonly kind: 'settleBoot'; readonly bootId: string };
+  | { readonly kind: 'settleBoot'; readonly bootId: string }
+  /** Take a checkpoint of bootkube's pod-checkpointer into the store, as a proven generation. */
+  | {
+      readonly kind: 'adopt';
+      readonly workload: Workload;
+      readonly copy: Copy;
+      readonly parent: { readonly name: string; readonly uid: string };
+    }
+  /** Remove all that it left of one pod: its manifests, then their files. Not `whole`: only its copy of itself from the kubelet's directory. */
+  | {
+      readonly kind: 'clearPredecessor';
+      readonly workload: Workload;
+      readonly pod: { readonly namespace: string; readonly name: string };
+      readonly whole: boolean;
+    }
+  /** Remove directories of its that are empty. */
+  | { readonly kind: 'tidyPredecessor'; readonly directories: readonly string[] };
 
 export type ActionKind = Action['kind'];
 

@@ -228,6 +228,8 @@ function words(action: RecoveryAction): string {
       return `quarantine g${action.generation}`;
     case 'deactivate':
       return `remove ${action.file}`;
+    case 'adopt':
+      return `take over bootkube's checkpoint ${action.parent.name}`;
     case 'revive':
       return `bring ${action.entry} back into use`;
   }

@@ -41,7 +41,7 @@ export interface Seen {
   readonly byHand: boolean;
 }
 
-export type RecoveryAction = Extract<Action, { kind: 'activate' | 'quarantine' | 'deactivate' | 'revive' }>;
+export type RecoveryAction = Extract<Action, { kind: 'activate' | 'quarantine' | 'deactivate' | 'revive' | 'adopt' }>;
 
 export interface RecoveryPlan {
   readonly actions: readonly RecoveryAction[];
@@ -79,6 +79,7 @@ function recoveryActions(action: Action): RecoveryAction[] {
     case 'quarantine':
     case 'deactivate':
     case 'revive':
+    case 'adopt':
       return [action];
     case 'makeRoom':
       return action.files.map((file) => ({ kind: 'deactivate', workload: action.workload, file }));

@@ -3,7 +3,16 @@
  * takes its place), and what is left of one whose manifest is gone has to be stopped here while the kubelet does not act on removals.
  */
 import type { CopyMemory, WorkloadMemory } from '../checkpoint/memory.ts';
-import type { ActiveManifest, CopyPod, Digest, GenerationNumber, Millis, Observation, WorkloadObservation } from '../checkpoint/model.ts';
+import {
+  type ActiveManifest,
+  type CopyPod,
+  type Digest,
+  type GenerationNumber,
+  type Millis,
+  type Observation,
+  OF_PREDECESSOR,
+  type WorkloadObservation,
+} from '../checkpoint/model.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import { activateAction, candidate, otherThan } from './candidate.ts';
 import { CRASHES, countCrashes } from './crashes.ts';
@@ -96,7 +105,7 @@ export function fallBack(given: Case, isSelf: boolean): Verdict | undefined {
   const digestOf = (number: GenerationNumber | undefined) => (number === undefined ? undefined : stored?.generations.get(number)?.digest);
   const best = candidate(stored, memory.crashedCopies);
   const generation = digestOf(best) === digestOf(active.generation) ? otherThan(stored, digestOf(active.generation)) : best;
-  const what = `the copy crashes (generation ${active.generation})`;
+  const what = `the copy crashes (${active.generation === OF_PREDECESSOR ? active.file : `generation ${active.generation}`})`;
   if (generation === undefined)
     return { reason: 'CopyCrashing', message: `${what}, and no other generation is better: see its containers' logs`, flux: true };
   const of = digestOf(generation);
@@ -124,6 +133,7 @@ export function reissue(given: Case, isSelf: boolean): Verdict | undefined {
   const active = latestActive(workload);
   const copy = memory.copy;
   if (active === undefined || copy === undefined) return undefined;
+  if (active.generation === OF_PREDECESSOR) return replacePredecessors(given, active, copy);
   const why = workload.refusal === undefined || workload.refusal.length === 0 ? '' : `: ${workload.refusal.join('; ')}`;
   if (copy.emptySince !== undefined && now - copy.emptySince >= NO_SANDBOX)
     return {
@@ -146,6 +156,21 @@ export function reissue(given: Case, isSelf: boolean): Verdict | undefined {
     message: `the kubelet has made no sandbox for ${active.file} in ${seconds(now - copy.missingSince)}${why}: it gets a manifest of another name`,
     actions: [activateAction(given, active.generation), ...(isSelf ? deactivateAll(workload) : makeRoom(workload))],
     memory: postponed({ ...memory, reissues: { count: Math.min(tried, MANIFESTS), at: now, of: active.activation } }, now),
+    flux: true,
+  };
+}
+
+/** What bootkube's pod-checkpointer activated and the kubelet does not bring up (a manifest that names a Secret, say) gives way to what we have. */
+function replacePredecessors(given: Case, { file }: ActiveManifest, { missingSince, emptySince }: CopyMemory): Verdict | undefined {
+  const { workload, memory, observation } = given;
+  const since = missingSince ?? emptySince;
+  const generation = candidate(workload.stored, memory.crashedCopies);
+  if (since === undefined || observation.now < since + NO_SANDBOX || generation === undefined) return undefined;
+  return {
+    reason: 'Reissuing',
+    message: `nothing of ${file} has run for ${seconds(observation.now - since)}: generation ${generation} takes its place`,
+    actions: [activateAction(given, generation), ...makeRoom(workload)],
+    memory: postponed(memory, observation.now),
     flux: true,
   };
 }

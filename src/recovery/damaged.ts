@@ -8,7 +8,7 @@
  *
  * Where there is no good one the damaged one stays, and so it does while it is up: a pod that runs is better than none.
  */
-import type { Action, ActiveManifest, GenerationNumber, WorkloadObservation } from '../checkpoint/model.ts';
+import { type Action, type ActiveManifest, type GenerationNumber, OF_PREDECESSOR, type WorkloadObservation } from '../checkpoint/model.ts';
 import type { Case, Verdict } from '../checkpoint/verdict.ts';
 import { activateAction } from './candidate.ts';
 
@@ -47,8 +47,9 @@ export function quarantines(observed: WorkloadObservation): Action[] {
     .map(([generation, detail]) => ({ kind: 'quarantine', workload, generation, detail }));
 }
 
+/** What bootkube's pod-checkpointer runs is no generation of ours, and nothing is wrong with that. */
 function isDamaged({ stored }: WorkloadObservation, { generation }: ActiveManifest): boolean {
-  return stored?.generations.has(generation) !== true;
+  return generation !== OF_PREDECESSOR && stored?.generations.has(generation) !== true;
 }
 
 /** What runs has read its files: it is not ended for what became of them since. After the next boot it does not run, and is replaced. */

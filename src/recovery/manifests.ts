@@ -29,6 +29,9 @@ export function manifestFileName(pod: V1Pod): string {
   return `${PREFIX}${pod.metadata?.namespace}.${pod.metadata?.name}.json`;
 }
 
+/** By its name, whatever stands in it. */
+export const isOurs = (file: string): boolean => file.startsWith(PREFIX);
+
 /** The files that can be ours, whoever put them there. Throws when the directory cannot be read: that is not the same as an empty one. */
 export async function readManifests(directory: string, read: ReadFile = readRegular): Promise<ManifestFile[]> {
   const found: ManifestFile[] = [];

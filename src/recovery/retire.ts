@@ -1,7 +1,7 @@
 /** Rule 6, retire: a workload whose parent is really gone is moved out of use. An empty answer is no proof; only a confirmed absence is. */
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import { isWantedHere, orphan, ownerOf } from './orphan.ts';
-import { makeRoom } from './yield.ts';
+import { activeTraits, makeRoom } from './yield.ts';
 
 /** Undefined where the API server did not answer, or has the parent. */
 export function retire(given: Case): Verdict | undefined {
@@ -20,7 +20,8 @@ export function retire(given: Case): Verdict | undefined {
     };
   }
   if (!isConfirmedGone(given)) return confirm(given);
-  const serving = workload.active.some(({ generation }) => workload.stored?.generations.get(generation)?.traits.servesApi !== false);
+  // Of what is not known it is not said that it does not.
+  const serving = workload.active.length > 0 && activeTraits(workload)?.servesApi !== false;
   // A timer must not end the only API server: its own answer is all that there is to say that its pod is gone.
   if (serving && !isReplaced(given))
     return {

@@ -1,5 +1,5 @@
 /** Rule 4, yield: an active copy makes room for its parent, and comes back if the parent does not come up. */
-import type { Action, RuntimePod, StoredGeneration, WorkloadObservation } from '../checkpoint/model.ts';
+import { type Action, OF_PREDECESSOR, type RuntimePod, type Traits, type WorkloadObservation } from '../checkpoint/model.ts';
 import { digestOfParent } from '../checkpoint/parents.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import type { WorkloadKey } from '../checkpoint/workload.ts';
@@ -11,21 +11,24 @@ const LOOK_AGAIN = 50;
 
 /** Both the running copy and the parent must be able to share: one that does not ask for port sharing makes the other's start fail. */
 function canOverlap(workload: WorkloadObservation): boolean {
-  const copy = activeGeneration(workload);
+  const copy = activeTraits(workload);
   const parent =
     workload.parent.state === 'present' && workload.parent.pod.copy.kind === 'copy' ? workload.parent.pod.copy.copy : undefined;
-  if (copy?.traits.handBack !== 'overlap') return false;
+  if (copy?.handBack !== 'overlap') return false;
   // While its objects are being read again, nothing speaks for the hard way.
   if (workload.parent.state === 'present' && workload.parent.pod.copy.kind === 'waiting') return true;
   return parent?.traits.handBack === 'overlap';
 }
 
-function activeGeneration({ active, stored }: WorkloadObservation): StoredGeneration | undefined {
+/** Of what bootkube's pod-checkpointer runs it is only known what the workload is for: whether it could share its port is not. */
+export function activeTraits({ active, stored }: WorkloadObservation): Traits | undefined {
   const generation = active[0]?.generation;
-  return generation === undefined ? undefined : stored?.generations.get(generation);
+  if (generation === undefined) return undefined;
+  if (generation !== OF_PREDECESSOR) return stored?.generations.get(generation)?.traits;
+  return { servesApi: [...(stored?.generations.values() ?? [])].some(({ traits }) => traits.servesApi), handBack: 'exclusive' };
 }
 
-const servesApi = (workload: WorkloadObservation): boolean => activeGeneration(workload)?.traits.servesApi === true;
+const servesApi = (workload: WorkloadObservation): boolean => activeTraits(workload)?.servesApi === true;
 
 function parentPresent(given: Pick<Case, 'observation' | 'workload'>): boolean {
   const { observation, workload } = given;
@@ -175,7 +178,7 @@ export function forgetExits(given: Case): Action[] {
   const { workload, memory, observation } = given;
   const backingOff = memory.failedTrials !== undefined && observation.now < memory.failedTrials.retryAt;
   // Of a trial the first crash, too: whether the parent crashes again is known soon then, or its one mishap is over.
-  const waits = activeGeneration(workload)?.traits.handBack === 'exclusive' && !isFailing(workload, memory, digestOfParent(workload));
+  const waits = activeTraits(workload)?.handBack === 'exclusive' && !isFailing(workload, memory, digestOfParent(workload));
   const tried = memory.trial !== undefined && workload.active.length === 0 && memory.crashes?.count === 1;
   if (observation.runtime.state !== 'ok' || !(waits || tried) || backingOff) return [];
   const containerIds = workload.parentPods.filter((pod) => pod.alive === 0).flatMap((pod) => pod.endedContainerIds);

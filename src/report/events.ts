@@ -3,6 +3,7 @@
  * event, whose count and last time go up, as client-go's event correlator does it.
  */
 import { createHash } from 'node:crypto';
+import { OF_PREDECESSOR } from '../checkpoint/model.ts';
 import type { Milestone, Transition } from './transitions.ts';
 
 export interface EventObject {
@@ -51,7 +52,7 @@ function typeOf(milestone: Milestone): PendingEvent['type'] {
 }
 
 function sentence(milestone: Milestone, { generation, message }: Transition): string {
-  const copy = generation === undefined ? 'a copy' : `generation ${generation}`;
+  const copy = generation === undefined ? 'a copy' : generation === OF_PREDECESSOR ? "bootkube's copy" : `generation ${generation}`;
   switch (milestone) {
     case 'Copied':
       return `${copy} was stored as a copy of the pod`;
@@ -67,6 +68,8 @@ function sentence(milestone: Milestone, { generation, message }: Transition): st
       return `no copy can be made of the pod: ${message}`;
     case 'Retired':
       return 'the copies were moved out of use: their pod is gone';
+    case 'TakenOver':
+      return "what bootkube's pod-checkpointer kept of it was removed from the node: the copies are this checkpointer's";
   }
 }
 

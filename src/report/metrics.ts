@@ -23,6 +23,8 @@ export function reportMetrics(metrics: Metrics): (reported: Reported) => void {
     RolledBack: metrics.rollbacks,
     Refused: metrics.refusals,
     Retired: metrics.retirements,
+    // Once in a node's life: the history and an Event have it.
+    TakenOver: undefined,
   };
   for (const state of WORKLOAD_STATES) metrics.checkpoints.set({ state }, 0);
   let unreachableSince: Millis | undefined;

@@ -3,7 +3,7 @@
  * person should hear of. Milestones are read from what lies in the store and in the kubelet's directory, not from the actions: what another process did
  * (`recover --boot`, a command typed by hand) counts as much, and what failed does not.
  */
-import type { GenerationNumber } from '../checkpoint/model.ts';
+import { type GenerationNumber, OF_PREDECESSOR } from '../checkpoint/model.ts';
 import type { Reason } from '../checkpoint/verdict.ts';
 import type { Status, WorkloadStatus } from '../status.ts';
 
@@ -21,7 +21,9 @@ export type Milestone =
   /** No copy can be made of the parent. */
   | 'Refused'
   /** The workload's generations were moved out of use. */
-  | 'Retired';
+  | 'Retired'
+  /** Nothing of bootkube's pod-checkpointer is left of it on this node. */
+  | 'TakenOver';
 
 export interface Transition {
   /** RFC 3339. */
@@ -138,6 +140,7 @@ function milestonesOf(old: WorkloadStatus | undefined, now: WorkloadStatus): Mil
     [old?.active !== undefined && now.self !== true && now.active === undefined && now.newest !== undefined, 'Yielded'],
     [became(REFUSED), 'Refused'],
     [old?.newest !== undefined && now.newest === undefined && now.proven === undefined, 'Retired'],
+    [old?.predecessor !== undefined && now.predecessor === undefined, 'TakenOver'],
   ];
   return seen.flatMap(([holds, milestone]) => (holds ? [milestone] : []));
 }
@@ -155,5 +158,5 @@ function isNewlyProven({ proven: old }: WorkloadStatus, { proven: now, newest }:
 
 /** Rule 3 for an active copy that crashes itself: the generation that was proven before it runs. */
 function fellBack(old: WorkloadStatus | undefined, { active: now }: WorkloadStatus): boolean {
-  return old?.active !== undefined && now !== undefined && now.generation < old.active.generation;
+  return old?.active !== undefined && now !== undefined && now.generation !== OF_PREDECESSOR && now.generation < old.active.generation;
 }

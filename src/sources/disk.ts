@@ -1,4 +1,5 @@
-/** What lies on the node's disk: the store, and our manifests in the kubelet's directory. */
+/** What lies on the node's disk: the store, our manifests in the kubelet's directory, and what bootkube's pod-checkpointer left. */
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { V1Pod } from '@kubernetes/client-node';
 import { activated } from '../checkpoint/materialize.ts';
@@ -9,12 +10,20 @@ import { type IndexCache, readStore, type StoreSnapshot } from '../checkpoint/st
 import type { Workload, WorkloadKey } from '../checkpoint/workload.ts';
 import { kindOf, readRegular } from '../platform/durable.ts';
 import { createRememberingReader } from '../platform/remembered.ts';
+import type { CopyCache, PredecessorSnapshot } from '../predecessor/read.ts';
+import { hasTraces } from '../predecessor/traces.ts';
 import { editsOfFile } from '../recovery/edits.ts';
 import { type FoundManifest, identify, readManifests } from '../recovery/manifests.ts';
 import { damageOfActive, type Verified } from './active-generations.ts';
 
 export type DiskSnapshot =
-  | { readonly state: 'ok'; readonly store: StoreSnapshot; readonly manifests: readonly DiskManifest[] }
+  | {
+      readonly state: 'ok';
+      readonly store: StoreSnapshot;
+      readonly manifests: readonly DiskManifest[];
+      /** What bootkube's pod-checkpointer left; absent on a node where nothing of it is. */
+      readonly predecessor?: PredecessorSnapshot;
+    }
   | { readonly state: 'unknown'; readonly detail: string };
 
 export interface DiskManifest extends Omit<FoundManifest, 'bytes'> {
@@ -34,6 +43,7 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
   const verified: Verified = new Map();
   const { read, forgetUnread } = createRememberingReader();
   const damage = new Map<string, string>();
+  const copies: CopyCache = new Map();
   let wasThere = false;
 
   /** A store that was there and is not, is on a file system that was unmounted: it is not empty. */
@@ -57,7 +67,23 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
     const found = await damageOfActive(checkpointDir, store, manifests, cache, verified);
     for (const [directory, detail] of found) damage.set(directory, detail);
     if (found.size > 0) return look();
-    return { state: 'ok', store: counted(store, manifests), manifests: await withEdits(checkpointDir, store, manifests, compared) };
+    const predecessor = await lookForPredecessor(store);
+    return {
+      state: 'ok',
+      store: counted(store, manifests),
+      manifests: await withEdits(checkpointDir, store, manifests, compared),
+      ...(predecessor && { predecessor }),
+    };
+  }
+
+  /** A copy of what it keeps is only made of what the store has nothing proven of. */
+  async function lookForPredecessor(store: StoreSnapshot): Promise<PredecessorSnapshot | undefined> {
+    if (!(await hasTraces(podManifestPath, await readdir(podManifestPath)))) return undefined;
+    const { readPredecessor } = await import('../predecessor/read.ts');
+    const wanted = (key: WorkloadKey) => store.workloads.get(key)?.stored.proven === undefined;
+    const found = await readPredecessor({ podManifestPath, read, copies, wanted });
+    const nothing = found.state === 'ok' && found.checkpoints.length === 0 && found.empty.length === 0;
+    return nothing ? undefined : found;
   }
 
   return {

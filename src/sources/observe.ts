@@ -1,20 +1,22 @@
 /** Puts the snapshots of all sources together into one Observation. Pure: what belongs to which workload is decided here and nowhere else. */
 import type { V1Pod } from '@kubernetes/client-node';
 import { ACTIVATION, CHECKPOINT, CONFIG_SOURCE, GENERATION, WORKLOAD } from '../checkpoint/annotations.ts';
-import type {
-  CopyOutcome,
-  CopyPod,
-  KubeletState,
-  Millis,
-  Observation,
-  Parent,
-  ParentState,
-  RuntimePod,
-  WorkloadObservation,
+import {
+  type CopyOutcome,
+  type CopyPod,
+  type KubeletState,
+  type Millis,
+  type Observation,
+  OF_PREDECESSOR,
+  type Parent,
+  type ParentState,
+  type RuntimePod,
+  type WorkloadObservation,
 } from '../checkpoint/model.ts';
 import type { OwnerState } from '../checkpoint/owner-wants.ts';
 import { isMarked } from '../checkpoint/selection.ts';
 import { ownsPodName, type Workload, type WorkloadKey, workloadKey, workloadOf } from '../checkpoint/workload.ts';
+import { activeOf, checkpointsOf, isItsCopy, joinPredecessor } from '../predecessor/observe.ts';
 import type { DiskSnapshot } from './disk.ts';
 import type { ApiSnapshot, RuntimeSnapshot, Sandbox } from './snapshots.ts';
 
@@ -61,6 +63,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
   for (const pods of marked.values()) for (const pod of pods) names.set(workloadKey(workloadOf(pod)), workloadOf(pod));
   for (const [key, { workload }] of disk.store.workloads) names.set(key, workload);
 
+  const predecessor = joinPredecessor(disk.predecessor, api, names);
   const sandboxes = runtime.state === 'ok' ? latestSandboxes(runtime.sandboxes) : [];
   const workloads = new Map<WorkloadKey, WorkloadObservation>();
   for (const [key, workload] of names) {
@@ -68,15 +71,24 @@ export function observe(given: Snapshots, copier: Copier): Observation {
     const stored = disk.store.workloads.get(key)?.stored;
     const parent = parentState(api, workload, pods, copier);
     const refusal = asked?.refusals.get(key);
+    // Of a workload that nothing is stored of, nothing could take their place: they are left alone.
+    const inherited = stored === undefined ? [] : checkpointsOf(predecessor, key, self);
+    const isInherited = (sandbox: Sandbox) =>
+      disk.predecessor !== undefined && stored !== undefined && key !== self && isItsCopy(sandbox, workload, inherited);
     workloads.set(key, {
       workload,
       parent,
       parentPods: sandboxes.filter((sandbox) => isParent(sandbox, workload, pods, api)).map(runtimePod),
-      copyPods: sandboxes.flatMap((sandbox) => copyPod(sandbox, key)),
+      copyPods: sandboxes.flatMap((sandbox) =>
+        isInherited(sandbox) ? [{ ...runtimePod(sandbox), generation: OF_PREDECESSOR, activation: OF_PREDECESSOR }] : copyPod(sandbox, key),
+      ),
       stored,
-      active: disk.manifests
-        .filter((manifest) => manifest.workload === key)
-        .map(({ file, generation, activation, edits }) => ({ file, generation, activation, edits })),
+      active: [
+        ...disk.manifests
+          .filter((manifest) => manifest.workload === key)
+          .map(({ file, generation, activation, edits }) => ({ file, generation, activation, edits })),
+        ...activeOf(inherited),
+      ],
       ...(asked && { answering: asked.answering }),
       ...(refusal && { refusal }),
     });
@@ -95,6 +107,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
     self,
     absences: api.absences,
     workloads,
+    ...(predecessor && { predecessor }),
   };
 }
 

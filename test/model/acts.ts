@@ -13,6 +13,8 @@ export function act(world: World, action: Action): boolean {
   }
   // Of the checkpointer itself, which the model does not run.
   if (action.kind === 'stepDown' || action.kind === 'leave') return true;
+  // Of bootkube's pod-checkpointer, of which nothing is on the model's node.
+  if (action.kind === 'adopt' || action.kind === 'clearPredecessor' || action.kind === 'tidyPredecessor') return false;
   const name = NAMES.find((one) => KEYS[one] === workloadKey(action.workload));
   if (name === undefined) throw new Error(`${action.kind} for a workload that there is not: ${action.workload.name}`);
   const writes = ['save', 'repoint', 'prove', 'renew', 'markFailing', 'demote', 'quarantine', 'activate', 'retire', 'revive'].includes(

@@ -16,7 +16,7 @@ const PORT = 'KUBERNETES_SERVICE_PORT';
 export function serviceVariables(r: Rendering, container: V1Container, variables: readonly V1EnvVar[], field: string): V1EnvVar[] {
   const set = new Set(variables.map(({ name }) => name));
   refuseOtherServices(r, container, set, field);
-  if (set.has(HOST) && set.has(PORT)) return [];
+  if ((set.has(HOST) && set.has(PORT)) || r.policy.kubernetesService === 'untold') return [];
   const service = kubernetesService(r, field);
   if (service === undefined) return [];
   const wanted: V1EnvVar[] = [
@@ -31,7 +31,7 @@ export function serviceVariables(r: Rendering, container: V1Container, variables
 
 /** What the node was told, else what the cluster says. */
 function kubernetesService(r: Rendering, field: string): { readonly host: string; readonly port: number } | undefined {
-  if (r.policy.kubernetesService !== undefined) return r.policy.kubernetesService;
+  if (typeof r.policy.kubernetesService === 'object') return r.policy.kubernetesService;
   const found = lookUp(r, KUBERNETES_SERVICE);
   if (found.state === 'denied') {
     const needed = "Set --kubernetes-service, or grant the checkpointer's identity list and watch on services in namespace default.";
