@@ -69,6 +69,7 @@ export function explainCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPol
     refusals: [],
     warnings: [],
     waiting: new Set(),
+    denied: new Set(),
     changes: [],
     ofOnePod: { files: new Set(), directories: new Set(), variables: new Set(), spec: new Set(), tokens: [] },
   };
@@ -102,7 +103,8 @@ function render(r: Rendering, given: V1Pod, workload: Workload): CopyOutcome {
   metadata.annotations = { ...metadata.annotations, ...warningsAnnotation(r.warnings) };
   if (r.refusals.length === 0) checkRules(r, pod);
   if (r.refusals.length > 0) return { kind: 'refused', refusals: r.refusals };
-  if (r.waiting.size > 0) return { kind: 'waiting', objects: [...r.waiting].sort() };
+  if (r.waiting.size > 0)
+    return { kind: 'waiting', objects: [...r.waiting].sort(), ...(r.denied.size > 0 && { denied: [...r.denied].sort() }) };
   const traits = traitsOf(parent);
   // The canonical form is a copy of its own: nothing of the parent is shared with it.
   const own = canonical(pod) as V1Pod;

@@ -25,8 +25,8 @@ export type ApiState =
 export type CopyOutcome =
   | { readonly kind: 'copy'; readonly copy: Copy }
   | { readonly kind: 'refused'; readonly refusals: readonly Refusal[] }
-  /** Objects that are named and not yet (or at the moment not) readable. */
-  | { readonly kind: 'waiting'; readonly objects: readonly string[] };
+  /** Objects that are named and not yet (or at the moment not) readable; `denied`: those of them that the API server refuses to the checkpointer. */
+  | { readonly kind: 'waiting'; readonly objects: readonly string[]; readonly denied?: readonly string[] };
 
 /** A marked pod of the workload, bound to this node, as the API server has it. */
 export interface Parent {

@@ -35,6 +35,16 @@ export function save({ observation, policy, workload, memory, leaving }: Case): 
     const reasons = outcome.refusals.map((refusal) => `${refusal.field}: ${refusal.message}`).join('; ');
     return { reason: 'Refused', message: `no copy can be made: ${reasons}${older}`, ...kept };
   }
+  // A reason of its own: it does not end by itself as the others do, and somebody else can end it.
+  if (outcome.kind === 'waiting' && outcome.denied !== undefined) {
+    const others = outcome.objects.filter((object) => outcome.denied?.includes(object) !== true);
+    const besides = others.length === 0 ? '' : `; waiting for ${others.join(', ')}`;
+    return {
+      reason: 'ObjectsDenied',
+      message: `the API server denies the checkpointer ${outcome.denied.join(', ')}: grant its identity what is needed${besides}${older}`,
+      ...kept,
+    };
+  }
   if (outcome.kind === 'waiting')
     return { reason: 'WaitingForObjects', message: `waiting for ${outcome.objects.join(', ')}${older}`, ...kept };
 

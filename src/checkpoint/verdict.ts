@@ -21,6 +21,8 @@ export type Reason =
   | StoreFailure
   /** Secrets or ConfigMaps of the pod have not been read (yet). */
   | 'WaitingForObjects'
+  /** The API server denies the checkpointer a Secret, ConfigMap or token of the pod (401, 403). */
+  | 'ObjectsDenied'
   /** No copy can be made of the pod. */
   | 'Refused'
   /** The parent is down; the time before its copy is activated runs. */

@@ -396,8 +396,11 @@ describe('an object', () => {
     };
     server.put(secret('tls'));
     server.put(podWithSecret('apiserver', 'tls'));
-    await until(() => JSON.stringify(source.snapshot().object(TLS_SECRET)).includes('denied: HTTP 403'));
-    expect(source.snapshot().object(TLS_SECRET).state).toBe('denied');
+    await until(() => JSON.stringify(source.snapshot().object(TLS_SECRET)).includes('HTTP 403'));
+    expect(source.snapshot().object(TLS_SECRET)).toEqual({
+      state: 'denied',
+      detail: expect.stringMatching(/HTTP 403 .*; needed: list and watch on secrets "tls" in namespace kube-system$/),
+    });
     expect(state()).toBe('ok');
     known = true;
     await until(() => source.snapshot().object(TLS_SECRET).state === 'present');

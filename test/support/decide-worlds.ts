@@ -31,6 +31,7 @@ export const DIMENSIONS = {
     'provenAgain',
     'refused',
     'waiting',
+    'waitingDenied',
     'terminating',
     'notReady',
     'absent',
@@ -93,7 +94,7 @@ export const possible = (world: World): boolean =>
 /** Nothing else is out of the ordinary. */
 export const plain = (world: World): boolean => world.kubelet === 'held' && world.boot === 'settled' && !world.edited;
 export const parentPresent = (world: World): boolean =>
-  ['same', 'changed', 'provenAgain', 'refused', 'waiting', 'notReady'].includes(world.api);
+  ['same', 'changed', 'provenAgain', 'refused', 'waiting', 'waitingDenied', 'notReady'].includes(world.api);
 export const parentAbsent = (world: World): boolean => world.api.startsWith('absent') || world.api === 'unmarked';
 export const apiOk = (world: World): boolean => !['unknown', 'unreachable', 'denied'].includes(world.api);
 
@@ -185,8 +186,8 @@ function parentState(world: World): ParentState {
   const copy: CopyOutcome =
     world.api === 'refused'
       ? { kind: 'refused', refusals: [{ code: 'X', field: 'spec.x', message: 'no' }] }
-      : world.api === 'waiting'
-        ? { kind: 'waiting', objects: ['Secret kube-system/x'] }
+      : world.api === 'waiting' || world.api === 'waitingDenied'
+        ? { kind: 'waiting', objects: ['Secret kube-system/x'], ...(world.api === 'waitingDenied' && { denied: ['Secret kube-system/x'] }) }
         : { kind: 'copy', copy: copyOf(world.api === 'changed' ? 'newer' : world.api === 'provenAgain' ? 'old' : 'new', traits(world)) };
   return { state: 'present', pod: parent(copy, { terminating: world.api === 'terminating', ready: world.api !== 'notReady' }) };
 }

@@ -23,6 +23,7 @@ const WORDS: { readonly [K in Dimension]: { readonly name: string; readonly valu
       provenAgain: 'has the parent, an earlier spec again',
       refused: 'has a parent of which no copy can be made',
       waiting: 'has a parent whose objects are not read yet',
+      waitingDenied: 'has a parent whose objects it denies',
       terminating: 'has the parent, on its way out',
       notReady: 'has the parent, not Ready',
       absent: 'lists no parent',
@@ -108,8 +109,11 @@ const REASONS_OF: Readonly<Record<string, Reason>> = { save: 'Saving', repoint: 
 /** Values that together have a name. */
 const GROUPS: Partial<Record<Dimension, readonly { readonly values: readonly string[]; readonly name: string }[]>> = {
   api: [
-    { values: ['same', 'changed', 'provenAgain', 'refused', 'waiting', 'notReady'], name: 'has the parent' },
-    { values: ['same', 'changed', 'provenAgain', 'waiting', 'notReady'], name: 'has the parent, and a copy of it could be made' },
+    { values: ['same', 'changed', 'provenAgain', 'refused', 'waiting', 'waitingDenied', 'notReady'], name: 'has the parent' },
+    {
+      values: ['same', 'changed', 'provenAgain', 'waiting', 'waitingDenied', 'notReady'],
+      name: 'has the parent, and a copy of it could be made',
+    },
     { values: ['absent', 'absentGone', 'absentPresent', 'absentUnanswered'], name: 'lists no parent' },
     { values: ['unknown', 'unreachable', 'denied'], name: 'does not answer, or denies' },
   ],

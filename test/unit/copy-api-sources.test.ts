@@ -93,9 +93,9 @@ describe('a token of a service account', () => {
 
   it('that may not be requested is waited for, with the permission that is missing', () => {
     const outcome = outcomeOf(podWith({}), { 'Token/': { state: 'denied', detail: 'HTTP 403; needed: create on serviceaccounts/token' } });
-    expect(outcome.kind === 'waiting' && outcome.objects[0]).toBe(
-      'token of ServiceAccount kube-system/sa (HTTP 403; needed: create on serviceaccounts/token)',
-    );
+    const titles = ['token of ServiceAccount kube-system/sa', 'token of ServiceAccount kube-system/sa for audience "vault"'];
+    const objects = titles.map((title) => `${title} (HTTP 403; needed: create on serviceaccounts/token)`);
+    expect(outcome).toEqual({ kind: 'waiting', objects, denied: objects });
   });
 
   it('is not asked for a pod without a uid', () => {

@@ -35,6 +35,7 @@ function expectedSave(world: World): Expected {
   if (!apiOk(world) || parentAbsent(world) || world.api === 'terminating' || world.leaving) return { reason: storedReason, actions: [] };
   if (world.api === 'refused') return { reason: 'Refused', actions: [] };
   if (world.api === 'waiting') return { reason: 'WaitingForObjects', actions: [] };
+  if (world.api === 'waitingDenied') return { reason: 'ObjectsDenied', actions: [] };
   if (world.api === 'provenAgain' && world.stored === 'newerThanProven') return { reason: 'Saving', actions: ['repoint 1'] };
   if (world.stored === 'none' || world.api === 'changed' || world.api === 'provenAgain') return { reason: 'Saving', actions: ['save'] };
   if (world.stored === 'proven' || world.stored === 'withPrevious') return { reason: 'Protected', actions: [] };
@@ -213,6 +214,7 @@ describe('decide, over its whole state space', () => {
       'Saved',
       'Saving',
       'WaitingForObjects',
+      'ObjectsDenied',
       'Refused',
       'ParentDown',
       'NothingToActivate',

@@ -15,6 +15,8 @@ export interface Rendering {
   readonly warnings: Warning[];
   /** Titles of objects that have to be read before a copy can be made. */
   readonly waiting: Set<string>;
+  /** Those of them that the API server refuses to the checkpointer. */
+  readonly denied: Set<string>;
   /** What the copy has otherwise than its parent, and by which rule. */
   readonly changes: Change[];
   readonly ofOnePod: OfOnePod;
@@ -55,7 +57,8 @@ export function find<R extends ObjectRef>(r: Rendering, ref: R, optional: boolea
   const found = lookUp(r, ref);
   if (found.state === 'present') return { kind: 'found', object: found.object };
   if (found.state === 'absent' && optional === true) return { kind: 'none' };
-  waitFor(r, ref, found.state === 'denied' ? ` (${found.detail})` : '');
+  if (found.state === 'denied') waitForPermission(r, ref, found.detail);
+  else waitFor(r, ref);
   return { kind: 'pending' };
 }
 
@@ -66,6 +69,12 @@ export function lookUp<R extends ObjectRef>(r: Rendering, ref: R): ObjectState<R
 
 export function waitFor(r: Rendering, ref: ObjectRef, why = ''): void {
   r.waiting.add(`${objectTitle(ref)}${why}`);
+}
+
+function waitForPermission(r: Rendering, ref: ObjectRef, detail: string): void {
+  const why = ` (${detail})`;
+  waitFor(r, ref, why);
+  r.denied.add(`${objectTitle(ref)}${why}`);
 }
 
 /** The kinds of objects that are keys with values. */

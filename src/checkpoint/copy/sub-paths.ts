@@ -41,6 +41,7 @@ function variablesOf(r: Rendering, container: V1Container): Variables {
     refusals: [],
     warnings: [],
     waiting: new Set(),
+    denied: new Set(),
     changes: [],
     ofOnePod: { ...ofOnePod, tokens: [] },
   };

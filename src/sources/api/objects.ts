@@ -97,6 +97,13 @@ export function createObjectWatches(options: ObjectWatchesOptions): ObjectWatche
   };
 }
 
+/** In the words of RBAC: the Node authorizer has no others. */
+function permissionFor(ref: WatchedRef): string {
+  const resource = pathOf(ref).split('/').at(-1) ?? '';
+  const name = ref.name === '' ? '' : ` "${ref.name}"`;
+  return `list and watch on ${resource}${name}${ref.namespace === '' ? '' : ` in namespace ${ref.namespace}`}`;
+}
+
 function pathOf(ref: WatchedRef): string {
   const namespaced = (plural: string) => `/api/v1/namespaces/${encodeURIComponent(ref.namespace)}/${plural}`;
   switch (ref.kind) {
@@ -135,7 +142,7 @@ function stateOf(ref: WatchedRef, { state, objects }: ReturnType<Reflector<Singl
     case 'unknown':
       return { state: 'unknown', detail: 'not read yet' };
     case 'denied':
-      return { state: 'denied', detail: `denied: ${state.detail}` };
+      return { state: 'denied', detail: `${state.detail}; needed: ${permissionFor(ref)}` };
     case 'unreachable':
       return { state: 'unknown', detail: `unreachable: ${state.detail}` };
   }
