@@ -46,7 +46,7 @@ for (let round = 1; round <= Number(values.rounds); round++) {
       const cut = { round, state, load, ...(await recoverFromPowerCut(node, state)) };
       cuts.push(cut);
       console.log(
-        `${round} ${state.padEnd(16)} ready ${cut.firstReady} s, outages ${JSON.stringify(cut.outages)} s, stable ${cut.stable} s, handed back ${cut.handedBack ?? '-'} s, load ${cut.load}`,
+        `${round} ${state.padEnd(16)} ready ${cut.firstReady} s, outages ${JSON.stringify(cut.outages)} s, unanswered ${JSON.stringify(cut.unanswered)} s, stable ${cut.stable} s, handed back ${cut.handedBack ?? '-'} s, load ${cut.load}`,
       );
     } catch (error) {
       failures.push({ state, round, error: error instanceof Error ? error.message : String(error) });
@@ -69,6 +69,7 @@ function rows() {
       cuts: cuts.filter((cut) => cut.state === state).length,
       firstReadyS: one.firstReady,
       outageS: one.outage,
+      unansweredS: one.unanswered,
       stableS: one.stable,
       handedBackS: one.handedBack,
       readyToStatic: round2(one.firstReady / limit.firstReady),
@@ -89,6 +90,7 @@ function medians(state: State) {
   return {
     firstReady: of((cut) => cut.firstReady),
     outage: of((cut) => cut.outage),
+    unanswered: of((cut) => round2(cut.unanswered.reduce((sum, one) => sum + one, 0))),
     stable: of((cut) => cut.stable),
     handedBack: of((cut) => cut.handedBack ?? Number.NaN),
     load: of((cut) => cut.load),

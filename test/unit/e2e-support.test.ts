@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { findMachine } from '../e2e/support/machine.ts';
 import { type Change, seenBetween } from '../e2e/support/outages.ts';
 
-const changes = (...seconds: readonly number[]): Change[] => seconds.map((at, i) => ({ at: at * 1000, up: i % 2 === 0 }));
+const changes = (...seconds: readonly number[]): Change[] =>
+  seconds.map((at, i) => ({ at: at * 1000, up: i % 2 === 0, answers: i % 2 === 0 }));
 
 describe('what users of the API server saw', () => {
   it('is the time to the first answer, the outages after it, and when the last of them ended', () => {
@@ -11,20 +12,31 @@ describe('what users of the API server saw', () => {
       firstReady: 3,
       outages: [2.5, 0.25],
       outage: 2.75,
+      unanswered: [2.5, 0.25],
       stable: 18.25,
     });
   });
 
   it('has its first answer at once where there was one before', () => {
-    expect(seenBetween(changes(1, 4, 6), 2000, 10_000)).toEqual({ firstReady: 0, outages: [2], outage: 2, stable: 4 });
+    expect(seenBetween(changes(1, 4, 6), 2000, 10_000)).toEqual({ firstReady: 0, outages: [2], outage: 2, unanswered: [2], stable: 4 });
   });
 
   it('is not stable where it ends with an outage', () => {
-    expect(seenBetween(changes(1, 4), 2000, 10_000)).toEqual({ firstReady: 0, outages: [6], outage: 6 });
+    expect(seenBetween(changes(1, 4), 2000, 10_000)).toEqual({ firstReady: 0, outages: [6], outage: 6, unanswered: [6] });
   });
 
   it('has no first answer where there was none', () => {
-    expect(seenBetween(changes(1, 1.5), 2000, 10_000)).toEqual({ outages: [], outage: 0 });
+    expect(seenBetween(changes(1, 1.5), 2000, 10_000)).toEqual({ outages: [], outage: 0, unanswered: [] });
+  });
+
+  it('knows a server that answers before it calls itself ready', () => {
+    const seen: Change[] = [
+      { at: 3000, up: true, answers: true },
+      { at: 5000, up: false, answers: true },
+      { at: 5500, up: false, answers: false },
+      { at: 5600, up: true, answers: true },
+    ];
+    expect(seenBetween(seen, 2000, 9000)).toEqual({ firstReady: 1, outages: [0.6], outage: 0.6, unanswered: [0.1], stable: 3.6 });
   });
 });
 

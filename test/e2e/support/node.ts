@@ -92,7 +92,7 @@ export class RealNode {
     const ended = [power.launcher, power.probe].map(endOf);
     for (const pid of [power.init, power.probe.pid]) killed(pid);
     await Promise.all(ended);
-    if (this.changes.at(-1)?.up === true) this.changes.push({ at: Date.now(), up: false });
+    if (this.changes.at(-1)?.up === true) this.changes.push({ at: Date.now(), up: false, answers: false });
     await this.#removeCgroups();
   }
 

@@ -1,18 +1,23 @@
-/** What users of the API server saw, from the changes of its readiness. Seconds, from the beginning of what is measured. */
+/** What users of the API server saw, from the changes of its answers. Seconds, from the beginning of what is measured. */
 export interface Change {
   /** Milliseconds since the epoch. */
   readonly at: number;
+  /** /readyz says so. */
   readonly up: boolean;
+  /** A request for an object gets it. */
+  readonly answers: boolean;
   /** What was found instead of an answer. */
   readonly why?: string;
 }
 
 export interface Seen {
-  /** Until the first answer; undefined where there was none. */
+  /** Until it was ready for the first time; undefined where it never was. */
   readonly firstReady?: number;
-  /** Later times without an answer, one after the other. */
+  /** Later times when a new connection was not ready, one after the other. */
   readonly outages: readonly number[];
   readonly outage: number;
+  /** Of these the times when a request was not answered either. */
+  readonly unanswered: readonly number[];
   /** Until the end of the last outage: from here on everything was well. Undefined where the end was an outage. */
   readonly stable?: number;
 }
@@ -22,23 +27,37 @@ export function seenBetween(changes: readonly Change[], from: number, to: number
   const before = changes.filter(({ at }) => at < from).at(-1)?.up === true;
   const within = changes.filter(({ at }) => at >= from && at < to);
   const first = before ? from : within.find(({ up }) => up)?.at;
-  if (first === undefined) return { outages: [], outage: 0 };
-  const outages: number[] = [];
-  let [down, stable]: [number | undefined, number | undefined] = [undefined, first];
-  for (const { at, up } of within.filter((change) => change.at >= first)) {
-    if (!up) [down, stable] = [down ?? at, undefined];
-    else if (down !== undefined) {
-      outages.push(seconds(at - down));
-      [down, stable] = [undefined, at];
-    }
-  }
-  if (down !== undefined) outages.push(seconds(to - down));
+  if (first === undefined) return { outages: [], outage: 0, unanswered: [] };
+  const after = within.filter(({ at }) => at >= first);
+  const gaps = gapsOf(after, ({ up }) => up, to);
+  const last = gaps.at(-1);
+  const stable = last === undefined ? first : last.ended;
   return {
     firstReady: seconds(first - from),
-    outages,
-    outage: seconds(outages.reduce((sum, one) => sum + one * 1000, 0)),
+    outages: gaps.map(({ ms }) => seconds(ms)),
+    outage: seconds(gaps.reduce((sum, { ms }) => sum + ms, 0)),
+    unanswered: gapsOf(after, ({ answers }) => answers, to).map(({ ms }) => seconds(ms)),
     ...(stable !== undefined && { stable: seconds(stable - from) }),
   };
+}
+
+interface Gap {
+  readonly ms: number;
+  /** Undefined: it lasts. */
+  readonly ended?: number;
+}
+
+function gapsOf(changes: readonly Change[], well: (change: Change) => boolean, to: number): Gap[] {
+  const gaps: Gap[] = [];
+  let down: number | undefined;
+  for (const change of changes) {
+    if (!well(change)) down ??= change.at;
+    else if (down !== undefined) {
+      gaps.push({ ms: change.at - down, ended: change.at });
+      down = undefined;
+    }
+  }
+  return down === undefined ? gaps : [...gaps, { ms: to - down }];
 }
 
 function seconds(ms: number): number {

@@ -12,9 +12,11 @@ const QUIET_MS = 3_000;
 
 export interface Recovery {
   readonly firstReady: number;
-  /** Without an answer after the first one, one after the other, and their sum. */
+  /** When a new connection was not ready after the first one that was, one after the other, and their sum. */
   readonly outages: readonly number[];
   readonly outage: number;
+  /** Of these the times when a request was not answered either. */
+  readonly unanswered: readonly number[];
   /** From here on every answer was good. */
   readonly stable: number;
   /** From here on no copy was active. */
@@ -34,9 +36,9 @@ export async function recoverFromPowerCut(node: RealNode, state: State): Promise
     await settled(node, { daemon: daemonOf(state), timeoutMs: 240_000, stored: state !== 'bootkube' });
     await sleep(QUIET_MS);
   }
-  const { firstReady, outages, outage, stable } = seenBetween(node.changes, at, Date.now());
+  const { firstReady, outages, outage, unanswered, stable } = seenBetween(node.changes, at, Date.now());
   if (firstReady === undefined || stable === undefined) throw new Error('the API server does not answer any more');
-  return { firstReady, outages, outage, stable, ...(handedBack !== undefined && { handedBack }) };
+  return { firstReady, outages, outage, unanswered, stable, ...(handedBack !== undefined && { handedBack }) };
 }
 
 export function daemonOf(state: State): string {

@@ -1,11 +1,13 @@
 /**
- * Asks an API server whether it is ready, each time on a new connection, and prints each change with its time as one JSON line:
- * `node probe.ts <URL> <directory with ca.crt, admin.crt and admin.key>`. Runs in the network namespace of the node.
+ * Asks an API server whether it is ready and, on the same connection, for an object, each time on a new connection, and prints each change with its time as
+ * one JSON line: `node probe.ts <URL> <directory with ca.crt, admin.crt and admin.key>`. Runs in the network namespace of the node. An API server that
+ * starts beside another one answers requests for a while before it calls itself ready.
  */
 import { readFileSync } from 'node:fs';
-import { request } from 'node:https';
+import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Change } from './outages.ts';
 
 const EVERY_MS = 50;
 const TIMEOUT_MS = 1000;
@@ -16,10 +18,10 @@ const identity = {
   key: readFileSync(join(pki, 'admin.key')),
 };
 
-/** Undefined: it is. Else what was found instead. */
-function whyNotReady(): Promise<string | undefined> {
+/** Undefined: 200. Else what was found instead. */
+function whyNot(path: string, agent: Agent): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const asked = request(url, { ...identity, agent: false, timeout: TIMEOUT_MS }, (response) => {
+    const asked = request(new URL(path, url), { ...identity, agent, timeout: TIMEOUT_MS }, (response) => {
       let body = '';
       response.setEncoding('utf8').on('data', (text: string) => {
         body += text;
@@ -36,12 +38,16 @@ function whyNotReady(): Promise<string | undefined> {
 /** Of what /readyz says: `[-]shutdown failed: reason withheld`. */
 const failedChecks = (body: string): string => [...body.matchAll(/^\[-\](\S+)/gm)].map(([, check]) => check).join(' ');
 
-let before: boolean | undefined;
+let before: Omit<Change, 'at'> | undefined;
 for (;;) {
-  const why = await whyNotReady();
-  const up = why === undefined;
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const notReady = await whyNot('/readyz', agent);
+  const unanswered = await whyNot('/api/v1/namespaces/kube-system', agent);
+  agent.destroy();
+  const why = notReady ?? unanswered;
+  const now = { up: notReady === undefined, answers: unanswered === undefined, ...(why !== undefined && { why }) };
   // An outage begins when an answer is missing and ends when there is one again.
-  if (up !== before) process.stdout.write(`${JSON.stringify({ at: Date.now(), up, why })}\n`);
-  before = up;
+  if (now.up !== before?.up || now.answers !== before.answers) process.stdout.write(`${JSON.stringify({ at: Date.now(), ...now })}\n`);
+  before = now;
   await sleep(EVERY_MS);
 }
