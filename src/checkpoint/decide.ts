@@ -9,6 +9,7 @@
  *        an edited or damaged copy is replaced                 recovery/edits.ts, recovery/damaged.ts
  *     3  roll back; a copy that crashes                        recovery/rollback.ts, recovery/copies.ts
  *     4  yield, trial                                          recovery/yield.ts, recovery/trial.ts
+ *        a parent that the kubelet refuses                   recovery/rejected.ts
  *     5  re-issue a copy that the kubelet refused              recovery/copies.ts
  *     6  retire                                                recovery/retire.ts, what follows from it recovery/retired.ts
  *     7  self                                                  recovery/self.ts
@@ -22,6 +23,7 @@ import { restore } from '../recovery/edits.ts';
 import { type Away, kubeletAway, unlessAway } from '../recovery/kubelet.ts';
 import { isWantedHere, ownerOf } from '../recovery/orphan.ts';
 import { takeOver } from '../recovery/predecessor.ts';
+import { explainRejection } from '../recovery/rejected.ts';
 import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { retirements } from '../recovery/retired.ts';
 import { marks, rollBack } from '../recovery/rollback.ts';
@@ -135,7 +137,7 @@ function questionsOf(cases: ReadonlyMap<WorkloadKey, Case>): Questions {
 /** Saving goes on whatever the others say; of them the first that applies decides. */
 function rules(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Case>, away: Away | undefined): Verdict {
   const saving = save(given);
-  const running = unlessAway(runningRule(given, key, cases), away);
+  const running = explainRejection(unlessAway(runningRule(given, key, cases), away), given);
   const besides = [
     ...(given.observation.self === key ? [] : [...forgetExits(given), ...(stopLeftovers(given) ?? [])]),
     ...marks({ workload: given.workload, memory: running?.memory ?? given.memory }),

@@ -6,7 +6,8 @@ import { rememberCopy, rememberLeftover } from '../recovery/copies.ts';
 import { type Crashes, rememberCrashes } from '../recovery/crashes.ts';
 import { rememberKubelet } from '../recovery/kubelet.ts';
 import { rememberOrphan } from '../recovery/orphan.ts';
-import type { Digest, GenerationNumber, Millis, Observation, WorkloadObservation } from './model.ts';
+import { rememberRejection } from '../recovery/rejected.ts';
+import type { Digest, GenerationNumber, Millis, Observation, Rejection, WorkloadObservation } from './model.ts';
 import { digestOfParent } from './parents.ts';
 import { rememberAnswering } from './prove.ts';
 import { type WorkloadKey, workloadKey } from './workload.ts';
@@ -56,6 +57,8 @@ export interface WorkloadMemory {
   readonly answering?: { readonly uid: string; readonly generation: GenerationNumber; readonly attempts: number; readonly since: Millis };
   /** The owner has wanted a pod here and had no Ready one anywhere since then. */
   readonly orphanSince?: Millis;
+  /** Why the kubelet last refused the parent of the active copy. */
+  readonly rejection?: Rejection;
   /** Something of a copy without a manifest has been running since then. */
   readonly leftoverSince?: Millis;
   /** It served the API and was retired once, or began to be. Where it is there again nothing else served the API. Until its parent is seen again. */
@@ -166,6 +169,7 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
     leftoverSince: rememberLeftover(memory, workload, observation),
     orphanSince: rememberOrphan(memory, workload, observation),
     answering: rememberAnswering(memory, workload, observation),
+    rejection: rememberRejection(memory, workload),
   });
 }
 

@@ -146,6 +146,14 @@ export interface WorkloadObservation {
   readonly answering?: ReadonlyMap<string, boolean>;
   /** Why the kubelet does not run the active copy, as far as it can be known; one sentence each. Only where `decide` asked. */
   readonly refusal?: readonly string[];
+  /** Of the newest pod of the workload that the kubelet refused at admission, while the API server has it. */
+  readonly rejected?: Rejection;
+}
+
+/** Reason and message of the status of a pod that the kubelet refused at admission: `OutOfcpu`, and how much of it there is. */
+export interface Rejection {
+  readonly reason: string;
+  readonly message: string;
 }
 
 /** All that bootkube's pod-checkpointer left of one pod. */

@@ -52,6 +52,8 @@ export type Reason =
   | 'CopyNotStarting'
   /** The active copy's containers crash. */
   | 'CopyCrashing'
+  /** The kubelet refuses the parent of the active copy at admission: what was waited for does not come by itself. */
+  | 'ParentRejected'
   /** Copy and parent run side by side until the parent has been up long enough. */
   | 'Overlap'
   | 'Yielding'

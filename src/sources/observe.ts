@@ -10,6 +10,7 @@ import {
   OF_PREDECESSOR,
   type Parent,
   type ParentState,
+  type Rejection,
   type RuntimePod,
   type WorkloadObservation,
 } from '../checkpoint/model.ts';
@@ -71,6 +72,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
     const stored = disk.store.workloads.get(key)?.stored;
     const parent = parentState(api, workload, pods, copier);
     const refusal = asked?.refusals.get(key);
+    const rejected = rejectedParent(api, key);
     // Of a workload that nothing is stored of, nothing could take their place: they are left alone.
     const inherited = stored === undefined ? [] : checkpointsOf(predecessor, key, self);
     const isInherited = (sandbox: Sandbox) =>
@@ -91,6 +93,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
       ],
       ...(asked && { answering: asked.answering }),
       ...(refusal && { refusal }),
+      ...(rejected && { rejected }),
     });
   }
   return {
@@ -131,6 +134,21 @@ function parentState(api: ApiSnapshot, workload: Workload, pods: readonly V1Pod[
     (other) => other.metadata?.annotations?.[CHECKPOINT] !== 'true' && !isTerminating(other) && workloadKey(workloadOf(other)) === key,
   );
   return { state: 'absent', unmarked };
+}
+
+/** The kubelet refuses a pod at admission before it makes anything of it: one that ran and was evicted says something about its containers. */
+function rejectedParent(api: ApiSnapshot, key: WorkloadKey): Rejection | undefined {
+  if (api.state.state !== 'ok') return undefined;
+  const refused = [...api.pods.values()].filter(
+    (pod) =>
+      pod.status?.phase === 'Failed' &&
+      (pod.status.reason ?? '') !== '' &&
+      (pod.status.containerStatuses ?? []).length === 0 &&
+      isMarked(pod) &&
+      workloadKey(workloadOf(pod)) === key,
+  );
+  const [newest] = refused.toSorted((a, b) => created(b) - created(a) || compare(a, b));
+  return newest && { reason: newest.status?.reason ?? '', message: newest.status?.message ?? '' };
 }
 
 function parentOf(pod: V1Pod, copy: CopyOutcome): Parent {

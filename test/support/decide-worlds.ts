@@ -60,13 +60,15 @@ export const DIMENSIONS = {
   failing: [false, true],
   // Whether the parent crashed twice with no copy in its way.
   crashed: [false, true],
+  // Whether the kubelet refused the parent at admission.
+  rejected: [false, true],
   // What became of the active copy.
   copy: ['running', 'missing', 'empty', 'crashed'],
 } as const;
 
 export type World = { readonly [K in keyof typeof DIMENSIONS]: (typeof DIMENSIONS)[K][number] };
 
-const RARE: ReadonlySet<keyof World> = new Set(['owner', 'failing', 'crashed', 'copy'] as const);
+const RARE: ReadonlySet<keyof World> = new Set(['owner', 'failing', 'crashed', 'rejected', 'copy'] as const);
 
 /** Every world that can be. What is rare is only crossed with what it can matter to: elsewhere it is left at its first value. */
 export function* worlds(names = Object.keys(DIMENSIONS) as (keyof World)[], chosen: Partial<World> = {}): Generator<World> {
@@ -90,7 +92,9 @@ export const possible = (world: World): boolean =>
   (world.owner === 'unknown' || (parentAbsent(world) && plain(world))) &&
   (!world.failing || (world.stored !== 'none' && plain(world) && !world.leaving)) &&
   (!world.crashed || (plain(world) && (world.pods === 'ended' || world.pods === 'sandbox') && world.memory !== 'fresh')) &&
-  (world.copy === 'running' || (world.active && plain(world) && world.memory === 'long' && !world.failing && !world.crashed));
+  (!world.rejected || (world.active && plain(world) && world.memory !== 'fresh' && world.pods === 'none' && !world.failing)) &&
+  (world.copy === 'running' ||
+    (world.active && plain(world) && world.memory === 'long' && !world.failing && !world.crashed && !world.rejected));
 /** Nothing else is out of the ordinary. */
 export const plain = (world: World): boolean => world.kubelet === 'held' && world.boot === 'settled' && !world.edited;
 export const parentPresent = (world: World): boolean =>
@@ -201,6 +205,7 @@ function memories(world: World): WorkloadMemory {
       : { up: { uid: PARENT_UID, attempts: 0, since: 0 } }),
     ready: { uid: PARENT_UID, digest: digest('new'), restarts: 0, since: 0 },
     ...(parentAbsent(world) ? { absentSince: 0 } : {}),
+    ...(world.rejected ? { rejection: { reason: 'OutOfcpu', message: 'Pod was rejected' } } : {}),
     handBackSince: 0,
     orphanSince: 0,
     ...(world.copy === 'running'

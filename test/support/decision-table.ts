@@ -78,6 +78,7 @@ const WORDS: { readonly [K in Dimension]: { readonly name: string; readonly valu
   },
   failing: { name: 'spec', values: { false: 'not marked', true: 'marked failing' } },
   crashed: { name: 'parent', values: { false: 'did not crash by itself', true: 'crashed twice by itself' } },
+  rejected: { name: 'kubelet', values: { false: 'takes the parent', true: 'refused the parent' } },
   copy: {
     name: 'active copy',
     values: { running: 'runs', missing: 'has no sandbox', empty: 'has no container', crashed: 'crashed twice' },
@@ -129,7 +130,7 @@ function isImplied(name: Dimension, seen: ReadonlyMap<Dimension, ReadonlySet<str
   if (name === 'owner') return only('owner', 'unknown');
   if (name === 'kubelet') return only('kubelet', 'held');
   if (name === 'boot') return only('boot', 'settled');
-  if (name === 'failing' || name === 'crashed') return only(name, 'false');
+  if (name === 'failing' || name === 'crashed' || name === 'rejected') return only(name, 'false');
   return false;
 }
 

@@ -47,6 +47,13 @@ function expectedSave(world: World): Expected {
 
 /** Without a kubelet nothing is taken away. */
 function expectedRunning(world: World): Expected | undefined {
+  const expected = expectedUnlessAway(world);
+  // While a parent is waited for that the kubelet refuses, this is the reason; what is done stays.
+  const waits: ReadonlySet<unknown> = new Set(['YieldPending', 'Orphaned', 'ParentAbsent', 'AbsenceUnconfirmed', 'KeptServingApi']);
+  return world.rejected && expected !== undefined && waits.has(expected.reason) ? { ...expected, reason: 'ParentRejected' } : expected;
+}
+
+function expectedUnlessAway(world: World): Expected | undefined {
   const expected = expectedUnlessEdited(world);
   const takes = expected?.actions.some((action) => ['deactivate', 'makeRoom', 'retire'].includes(action)) === true;
   return world.kubelet === 'free' && takes ? { reason: 'KubeletAway', actions: [] } : expected;
@@ -222,6 +229,7 @@ describe('decide, over its whole state space', () => {
       'Active',
       'ManifestEdited',
       'YieldPending',
+      'ParentRejected',
       'Overlap',
       'Yielding',
       'Trial',
@@ -285,6 +293,7 @@ describe('decide, over several workloads', () => {
       owner: 'unknown',
       failing: false,
       crashed: false,
+      rejected: false,
       copy: 'running',
     };
     const { memory, seen } = build(world);
