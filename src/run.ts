@@ -104,7 +104,7 @@ async function takeTurn(given: Process, steppedDown: Observation['steppedDown'])
     const lock = await acquireLeaderLock({
       path: options.lockFile,
       signal: ending,
-      onWaiting: () => log.info({ lockFile: options.lockFile }, 'another checkpointer leads on this node: waiting'),
+      onWaiting: () => void sayWaiting(options, log),
     }).catch((error: unknown) => {
       if (ending.aborted) return undefined;
       throw error;
@@ -124,6 +124,18 @@ async function takeTurn(given: Process, steppedDown: Observation['steppedDown'])
     metrics.leader.set(0);
     await endpoint.close();
   }
+}
+
+/** Of bootkube's pod-checkpointer the lock is the same, and nobody but a person can end it. */
+async function sayWaiting({ lockFile, podManifestPath }: CheckedOptions, log: Logger): Promise<void> {
+  log.info({ lockFile }, 'another checkpointer leads on this node: waiting');
+  const { findItself } = await import('./predecessor/read.ts');
+  const manifest = await findItself(podManifestPath).catch(() => undefined);
+  if (manifest !== undefined)
+    log.warn(
+      { manifest },
+      "bootkube's pod-checkpointer is on this node and may be the one that leads: delete its DaemonSet (docs/migration.md)",
+    );
 }
 
 async function leadUnderLock(

@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import type { ApiState } from '../checkpoint/model.ts';
 import { isErrno } from '../platform/durable.ts';
+import type { PredecessorSnapshot } from '../predecessor/read.ts';
 import type { Recovered, RecoveryAction, RecoveryPlan, Seen } from '../recovery/boot.ts';
 import type { RuntimeSnapshot } from '../sources/snapshots.ts';
 import { confirmed } from './confirm.ts';
@@ -77,6 +78,11 @@ async function atBoot(options: RecoverOptions): Promise<number> {
       say(`a checkpointer leads on this node already (${options.lockFile}): it recovers by itself`);
       return 0;
     }
+    const bootkube = startsItself(disk.predecessor);
+    if (bootkube !== undefined) {
+      say(`bootkube's pod-checkpointer starts with the kubelet (${bootkube}): whoever takes the lock first recovers, it or the daemon`);
+      return 0;
+    }
     if (disk.store.settledBootId === bootId) {
       say('this boot has been settled by the daemon: nothing to do');
       return 0;
@@ -95,6 +101,15 @@ async function atBoot(options: RecoverOptions): Promise<number> {
   } finally {
     if (typeof lock === 'object') lock.release();
   }
+}
+
+/**
+ * Where its copy of itself is in the kubelet's directory it may lead in a moment, and would activate its own copies beside ours. Both daemons wait for one
+ * lock; this command does not live long enough to keep it out.
+ */
+function startsItself(predecessor: PredecessorSnapshot | undefined): string | undefined {
+  if (predecessor?.state !== 'ok') return undefined;
+  return predecessor.checkpoints.find(({ isCheckpointer, active }) => isCheckpointer && active !== undefined)?.active;
 }
 
 async function byHand(options: RecoverOptions): Promise<number> {

@@ -15,6 +15,7 @@ import { leaderFindings } from './foresight/leader.ts';
 import { lossFindings } from './foresight/losses.ts';
 import { manifestFindings } from './foresight/manifest.ts';
 import { portSharingFindings, portSharingHint } from './foresight/port-sharing.ts';
+import { predecessorFindings, predecessorRuns, runsUnderPredecessor } from './foresight/predecessor.ts';
 import { proofFindings } from './foresight/proof.ts';
 import { refusedFindings } from './foresight/refused.ts';
 import { spaceFindings } from './foresight/space.ts';
@@ -104,6 +105,7 @@ function nodeFindings(facts: Facts, revived: boolean): Finding[] {
     ...(disk.store.workloads.size === 0 ? [] : starterFindings(facts)),
     ...staticDirectoryFindings(places.podManifestPath, kubelet),
     ...spaceFindings(store, places.checkpointDir),
+    ...predecessorFindings(facts),
   ];
 }
 
@@ -149,6 +151,9 @@ function workloadPowerCut(
   const { disk, generations, status, places } = facts;
   const refused = refusedFindings(status?.workloads[key]);
   const stored = disk.state === 'ok' ? disk.store.workloads.get(key)?.stored : undefined;
+  const predecessors = runsUnderPredecessor(disk, key);
+  if (chosen === undefined && predecessors !== undefined && stored !== undefined)
+    return { ...sentence(undefined, [predecessorRuns(predecessors), ...refused], [], false), why: predecessorRuns(predecessors).message };
   if (chosen === undefined) {
     const nothing =
       stored === undefined || (stored.generations.size === 0 && stored.damaged.size === 0)

@@ -8,6 +8,7 @@ import type { WorkloadStatus } from '../status.ts';
 import type { Facts, LeaderFacts, StoreFacts, UnitState } from './facts.ts';
 import type { Finding } from './finding.ts';
 import { WARN_BEFORE, type WarnBefore } from './foresight/expiry.ts';
+import { type PredecessorReport, predecessorReports } from './foresight/predecessor.ts';
 import { keysOf, type PowerCut, powerCut, type Verdict } from './power-cut.ts';
 
 export interface Inspection {
@@ -34,6 +35,8 @@ export interface NodeReport {
   readonly hostUnit: UnitState;
   readonly staticPodPath: { readonly ours: string; readonly kubelets?: string; readonly from?: string };
   readonly findings: readonly Finding[];
+  /** What bootkube's pod-checkpointer left; absent where nothing of it is there. */
+  readonly predecessor?: readonly PredecessorReport[];
 }
 
 export interface LeaderReport {
@@ -136,10 +139,9 @@ export function inspection(facts: Facts, warnBefore: WarnBefore = WARN_BEFORE): 
   };
 }
 
-function nodeReport(
-  { bootId, leader, kubeletLock, api, runtime, store, units, kubelet, places, generations }: Facts,
-  findings: readonly Finding[],
-): NodeReport {
+function nodeReport(facts: Facts, findings: readonly Finding[]): NodeReport {
+  const { bootId, leader, kubeletLock, api, runtime, store, units, kubelet, places, generations } = facts;
+  const predecessor = predecessorReports(facts);
   const { recorded } = leader;
   const numbers = [...generations.values()].reduce((sum, one) => sum + one.size, 0);
   return {
@@ -169,6 +171,7 @@ function nodeReport(
       ...(kubelet.staticPodPath !== undefined && { kubelets: kubelet.staticPodPath.path, from: kubelet.staticPodPath.from }),
     },
     findings,
+    ...(predecessor.length > 0 && { predecessor }),
   };
 }
 

@@ -5,10 +5,11 @@
 import { constants } from 'node:fs';
 import { access, lstat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Refusal } from '../checkpoint/copy-types.ts';
 import type { CopyOutcome } from '../checkpoint/model.ts';
 import { FILE_LIMIT, MANIFEST_LIMIT } from '../checkpoint/store/format.ts';
 import { type Workload, type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
-import { isErrno, kindOf, listDirectory } from '../platform/durable.ts';
+import { isErrno, kindOf, listDirectory, readRegular } from '../platform/durable.ts';
 import type { ReadFile } from '../platform/remembered.ts';
 import {
   CONFIG_MAPS,
@@ -112,11 +113,22 @@ async function look({ podManifestPath, read, copies, wanted }: PredecessorPlace)
   return { state: 'ok', checkpoints, removable: await areWritable(base), empty: await emptyDirectories(base) };
 }
 
+/** The manifest by which the kubelet starts the pod-checkpointer itself, or would, from its own directory. Throws what the file system answers. */
+export async function findItself(podManifestPath: string): Promise<string | undefined> {
+  for (const directory of [podManifestPath, join(dirname(podManifestPath), INACTIVE)])
+    for (const { file, manifest } of (await readManifests(directory, readRegular)).values())
+      if (manifest.isCheckpointer) return join(directory, file);
+  return undefined;
+}
+
 interface Read {
   readonly file: string;
   readonly bytes: Buffer;
   readonly manifest: PredecessorManifest;
 }
+
+/** It says nothing of the file. */
+const isPassing = (error: unknown): boolean => isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'EIO');
 
 /** By `namespace/name`. A file that it did not write is nothing of it. */
 async function readManifests(directory: string, read: ReadFile): Promise<Map<string, Read>> {
@@ -125,7 +137,7 @@ async function readManifests(directory: string, read: ReadFile): Promise<Map<str
   for (const file of await listDirectory(directory)) {
     if (!mayBeManifest(file)) continue;
     const bytes = await read(join(directory, file), MANIFEST_LIMIT).catch((error: unknown) => {
-      if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'EIO')) throw error;
+      if (isPassing(error)) throw error;
       return undefined;
     });
     const manifest = bytes && parsed(file, bytes);
@@ -164,7 +176,15 @@ async function makeCopy(
   before: { readonly from: readonly Uint8Array[]; readonly copy: CopyOutcome } | undefined,
 ): Promise<{ readonly from: readonly Uint8Array[]; readonly copy: CopyOutcome }> {
   const place = (directory: string) => join(base, directory, manifest.namespace, manifest.name);
-  const [secrets, configMaps] = await Promise.all([readObjects(place(SECRETS), read), readObjects(place(CONFIG_MAPS), read)]);
+  const objects = await Promise.all([readObjects(place(SECRETS), read), readObjects(place(CONFIG_MAPS), read)]).catch(
+    (error: unknown): Refusal => {
+      if (isPassing(error)) throw error;
+      return { code: 'PredecessorUnreadable', field: 'spec.volumes', message: error instanceof Error ? error.message : String(error) };
+    },
+  );
+  // Something else lies among its files: of them a copy cannot be made, and the others have nothing to do with that.
+  if (!Array.isArray(objects)) return { from: [bytes], copy: { kind: 'refused', refusals: [objects] } };
+  const [secrets, configMaps] = objects;
   const names = [...secrets, ...configMaps].flatMap(([name, files]) => [...files.keys()].map((key) => Buffer.from(`${name}/${key}`)));
   const from = [bytes, ...names, ...[...secrets.values(), ...configMaps.values()].flatMap((files) => [...files.values()])];
   if (before !== undefined && before.from.length === from.length && before.from.every((one, i) => same(one, from[i]))) return before;

@@ -1,6 +1,7 @@
 /** What is right and what is wrong with an installation, said of what was seen. Pure. */
 import type { ApiState } from '../../checkpoint/model.ts';
 import { skewChecks, type Versions } from '../../pivot/skew.ts';
+import type { PredecessorSnapshot } from '../../predecessor/read.ts';
 import type { KubeletFacts, LeaderFacts, UnitState } from '../facts.ts';
 import { staticDirectoryFindings } from '../foresight/static-directory.ts';
 import { withinFileSystem } from './mounts.ts';
@@ -34,6 +35,8 @@ export interface DoctorFacts {
   readonly clockAhead: number | undefined;
   readonly bootUnit: UnitState;
   readonly leader: LeaderFacts;
+  /** What bootkube's pod-checkpointer left. */
+  readonly predecessor?: PredecessorSnapshot;
   /** Of a control plane of DaemonSets; absent where they cannot be read. */
   readonly versions?: Versions;
 }
@@ -65,6 +68,7 @@ export function checks(facts: DoctorFacts): Check[] {
     selinux(place),
     bootUnit(facts.bootUnit),
     leader(facts.leader),
+    ...predecessor(facts.predecessor),
     ...(facts.versions === undefined ? [] : skewChecks(facts.versions)),
   ];
 }
@@ -222,6 +226,23 @@ function bootUnit(unit: UnitState): Check {
   if (unit.state === 'armed') return ok('Boot unit', `armed, before ${unit.by}`);
   if (unit.state === 'unknown') return unknown('Boot unit', unit.detail);
   return warn('Boot unit', unit.detail, 'checkpointer install-host; without it recovery begins when the copy of the checkpointer runs.');
+}
+
+function predecessor(facts: PredecessorSnapshot | undefined): Check[] {
+  if (facts === undefined) return [];
+  if (facts.state === 'unknown') return [unknown('Predecessor', facts.detail)];
+  const { checkpoints, removable } = facts;
+  if (checkpoints.length === 0) return [];
+  const itself = checkpoints.find(({ isCheckpointer, active }) => isCheckpointer && active !== undefined);
+  const left = `bootkube's pod-checkpointer left ${checkpoints.map(({ namespace, name }) => `${namespace}/${name}`).join(', ')}`;
+  if (itself !== undefined)
+    return [
+      warn('Predecessor', `${left}; it starts with the kubelet (${itself.active})`, 'Delete its DaemonSet: only one of the two can work.'),
+    ];
+  if (removable)
+    return [warn('Predecessor', left, 'Nothing: each goes when this checkpointer has a proven copy; checkpointer inspect says more.')];
+  const advice = 'Apply manifests/components/from-bootkube, or remove them by hand once every workload is proven.';
+  return [warn('Predecessor', `${left}, and its directories cannot be written to from here`, advice)];
 }
 
 function leader(facts: LeaderFacts): Check {

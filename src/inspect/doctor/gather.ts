@@ -1,7 +1,11 @@
 /** Reads what the doctor looks at, side by side and within deadlines. Reads only. */
+import { readdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { UNIT_NAMES } from '../../host/units.ts';
 import { readVersions } from '../../pivot/read-versions.ts';
+import { readRegular } from '../../platform/durable.ts';
+import { readPredecessor } from '../../predecessor/read.ts';
+import { hasTraces } from '../../predecessor/traces.ts';
 import { askControlPlane } from '../../recovery/probe.ts';
 import { type Kubeconfig, loadKubeconfig } from '../../sources/api/kubeconfig.ts';
 import { ownersKubeconfig } from '../../sources/api/owners-identity.ts';
@@ -24,7 +28,7 @@ export interface DoctorOptions extends GatherOptions {
 export async function gatherForDoctor(options: DoctorOptions): Promise<DoctorFacts> {
   const { checkpointDir, podManifestPath, lockFile, kubeconfig, probeTimeout } = options;
   const hostRoot = options.hostRoot ?? (await findHostRoot());
-  const [place, store, manifests, locks, kubelet, config, api, runtime, bootId, bootUnit, leader] = await Promise.all([
+  const [place, store, manifests, locks, kubelet, config, api, runtime, bootId, bootUnit, leader, predecessor] = await Promise.all([
     readPlace(hostRoot),
     readDirectoryFacts(checkpointDir, hostRoot),
     readDirectoryFacts(podManifestPath, hostRoot),
@@ -42,6 +46,7 @@ export async function gatherForDoctor(options: DoctorOptions): Promise<DoctorFac
     ),
     readUnit(hostRoot, UNIT_NAMES[0]),
     readLeaderFacts(options),
+    findPredecessor(podManifestPath),
   ]);
   // Only of one that answers: each question has the whole time again.
   const asked = api.state === 'ok' ? await askAbout(options) : { node: notAsked, owners: notAsked, clockAhead: undefined };
@@ -58,7 +63,14 @@ export async function gatherForDoctor(options: DoctorOptions): Promise<DoctorFac
     bootId,
     bootUnit,
     leader,
+    ...(predecessor && { predecessor }),
   };
+}
+
+async function findPredecessor(podManifestPath: string) {
+  const files = await readdir(podManifestPath).catch(() => []);
+  if (!(await hasTraces(podManifestPath, files).catch(() => true))) return undefined;
+  return readPredecessor({ podManifestPath, read: readRegular, copies: new Map(), wanted: () => false });
 }
 
 const notAsked: AccessFacts = { state: 'unknown', detail: 'the API server does not answer' };
