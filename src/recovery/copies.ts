@@ -17,7 +17,7 @@ import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import { activateAction, candidate, otherThan } from './candidate.ts';
 import { CRASHES, countCrashes } from './crashes.ts';
 import { mayActivateAt, postponed } from './trial.ts';
-import { deactivateAll, makeRoom } from './yield.ts';
+import { activeTraits, deactivateAll, makeRoom } from './yield.ts';
 
 /** The kubelet reads its directory again every 20 s, whatever its watch has missed. */
 const NO_SANDBOX: Millis = 20_000;
@@ -160,19 +160,31 @@ export function reissue(given: Case, isSelf: boolean): Verdict | undefined {
   };
 }
 
-/** What bootkube's pod-checkpointer activated and the kubelet does not bring up (a manifest that names a Secret, say) gives way to what we have. */
-function replacePredecessors(given: Case, { file }: ActiveManifest, { missingSince, emptySince }: CopyMemory): Verdict | undefined {
-  const { workload, memory, observation } = given;
-  const since = missingSince ?? emptySince;
+/**
+ * What bootkube's pod-checkpointer activated gives way to what we have where it is of no use: the kubelet does not bring it up (its manifest names a Secret,
+ * say), or it keeps its parent away. Its manifests declare the host ports of their pod, ours do not: the kubelet admits no second pod with one.
+ */
+function replacePredecessors(given: Case, { file }: ActiveManifest, copy: CopyMemory): Verdict | undefined {
+  const { workload, memory, observation, policy } = given;
+  const { now } = observation;
   const generation = candidate(workload.stored, memory.crashedCopies);
-  if (since === undefined || observation.now < since + NO_SANDBOX || generation === undefined) return undefined;
-  return {
+  if (generation === undefined) return undefined;
+  const since = copy.missingSince ?? copy.emptySince;
+  const takes = `generation ${generation} takes its place`;
+  const replaced = (why: string): Verdict => ({
     reason: 'Reissuing',
-    message: `nothing of ${file} has run for ${seconds(observation.now - since)}: generation ${generation} takes its place`,
+    message: `${why}: ${takes}`,
     actions: [activateAction(given, generation), ...makeRoom(workload)],
-    memory: postponed(memory, observation.now),
+    memory: postponed(memory, now),
     flux: true,
-  };
+  });
+  if (since !== undefined) return now < since + NO_SANDBOX ? undefined : replaced(`nothing of ${file} has run for ${seconds(now - since)}`);
+  if (memory.rejection?.reason !== 'NodePorts' || copy.upSince === undefined) return undefined;
+  const why = `${file} holds a host port of its parent`;
+  // Of an API server: when the other pods, which need it to start, have had their time.
+  const due = copy.upSince + (activeTraits(workload)?.servesApi === true ? policy.stableFor : 0);
+  if (now < due) return { reason: 'YieldPending', message: `${why}: ${takes} in ${seconds(due - now)}`, wakeAt: due, flux: true };
+  return replaced(why);
 }
 
 /** Where the reason for a refusal is looked for: it costs requests to the runtime and the API server. */

@@ -7,7 +7,7 @@ import { copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { V1Pod, V1Secret } from '@kubernetes/client-node';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import { apply, bootstrap } from '../../src/embedded/node/bootstrap.ts';
 import { createNode, type EmbeddedNode } from '../../src/embedded/node/node.ts';
@@ -44,6 +44,15 @@ describe("a node of bootkube's pod-checkpointer", () => {
     await node.waitFor('the predecessor works', async () => (await running()).includes('checkpoint'), 60_000);
     await predecessorSaves();
   }, 180_000);
+  afterEach(({ task }) => {
+    if (task.result?.state === 'fail')
+      console.error(
+        said()
+          .slice(-80)
+          .map(({ fields }) => JSON.stringify(fields))
+          .join('\n'),
+      );
+  });
   afterAll(async () => {
     await node.destroy();
     rmSync(root, { recursive: true, force: true, maxRetries: 5 });

@@ -284,6 +284,32 @@ describe('its active copy', () => {
     ]);
   });
 
+  it.each([
+    ['at once', false, 0],
+    ['of an API server when it has been up for --stable-for', true, POLICY.stableFor],
+  ])('that holds a host port of its parent gives way to a copy of ours, which declares none: %s', (_when, servesApi, after) => {
+    const traits = { servesApi, handBack: 'exclusive' } as const;
+    const seen = workload(SCHEDULER, {
+      parent: { state: 'absent', unmarked: false },
+      stored: stored([generation(1, 'ours', traits)], { newest: 1, proven: 1 }),
+      active,
+      copyPods: [theirs],
+      rejected: { reason: 'NodePorts', message: '' },
+    });
+    const up = (since: number): WorkloadMemory => ({ copy: { activation: 0, generation: 0, upSince: since } });
+    const replaced = [
+      { kind: 'activate', generation: 1, activation: 1 },
+      { kind: 'makeRoom', files: [FILE], containerIds: ['copy-container'], graceful: !servesApi },
+    ];
+    expect(actionsIn(seen, {}, up(NOW - after)).actions).toMatchObject(replaced);
+    if (after > 0) {
+      const { actions, reports, wakeAt } = actionsIn(seen, {}, up(NOW - after + 1));
+      expect([actions, reports.get(KEY)?.reason, wakeAt]).toEqual([[], 'ParentRejected', NOW + 1]);
+    }
+    // What the node has too little of, a copy of ours would have too little of, too.
+    expect(actionsIn({ ...seen, rejected: { reason: 'OutOfcpu', message: '' } }, {}, up(0)).actions).toEqual([]);
+  });
+
   it('leaves where a copy of ours is active beside it: a power cut came in between', () => {
     const ours = { file: 'pod-checkpointer.kube-system.kube-scheduler-ds-g1-a1.json', generation: 1, activation: 1 };
     const seen = workload(SCHEDULER, { stored: proven, active: [ours, ...active], copyPods: [copyPod(1), theirs] });
