@@ -63,8 +63,8 @@ describe.skipIf(noMachine('a pivot that is interrupted')).each([
       expect((await readJournal(node().files.store))?.place).toEqual({ state: 'between', step: step - 1 });
       await eventually(() => node().isReady, 30_000);
       await eventually(async () => (await node().kubectl(['get', 'nodes', '--output=name'])).includes(NODE_NAME), 30_000);
-      const { outages } = seenBetween(node().changes, from, Date.now());
-      rows.push({ way, step, outages: outages.join(' ') });
+      const { outages, unanswered } = seenBetween(node().changes, from, Date.now());
+      rows.push({ way, step, unanswered: unanswered.join(' '), notReady: outages.join(' ') });
     },
     COMMAND_MS,
   );
