@@ -1,5 +1,6 @@
 /** A control plane of static pods, those of kubeadm where there is one, becomes self-hosted on a real node, lives as one, and goes back. */
 import { dirname, join } from 'node:path';
+import type { V1Pod } from '@kubernetes/client-node';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { COMPONENTS, type Component } from '../../src/pivot/component.ts';
 import { readDaemonLog } from './support/daemon-log.ts';
@@ -121,10 +122,7 @@ describe.skipIf(noMachine('pivot'))('a control plane of static pods', () => {
     await tagImage(node(), PAUSE_IMAGE, broken);
     const seen = await measure(`bad upgrade of ${component}, and back`, async () => {
       await setImage(component, broken);
-      await eventually(
-        async () => (await dsPods(node(), component)).some((pod) => !isReadyPod(pod) && pod.spec?.containers[0]?.image === broken),
-        120_000,
-      );
+      await eventually(async () => (await dsPods(node(), component)).some((pod) => hasFailed(pod, broken)), 120_000);
       expect(await imageNow(component)).toBe(good);
       await setImage(component, good);
       await rolledOut(component, good);
@@ -132,6 +130,27 @@ describe.skipIf(noMachine('pivot'))('a control plane of static pods', () => {
     expect(seen.unanswered).toEqual([]);
     await settled(node(), { timeoutMs: 240_000 });
   });
+
+  it('comes back from a power cut in the middle of a bad upgrade, with the old version', async () => {
+    const component = 'kube-apiserver';
+    const [good, broken] = [await imageNow(component), versionOf('v1.36.4')(component)];
+    await measure('power cut in the middle of a bad upgrade', async () => {
+      await setImage(component, broken);
+      await eventually(async () => (await dsPods(node(), component)).some((pod) => hasFailed(pod, broken)), 120_000);
+      await node().powerCut();
+      await eventually(async () => (await imageNow(component)) === good, 240_000);
+    });
+    await setImage(component, good);
+    await rolledOut(component, good);
+    await settled(node(), { timeoutMs: 240_000 });
+  });
+
+  /** More than that it has not started yet. */
+  const hasFailed = ({ spec, status }: V1Pod, image: string): boolean => {
+    const [{ state, lastState } = {}] = status?.containerStatuses ?? [];
+    const reason = state?.waiting?.reason ?? state?.terminated?.reason ?? lastState?.terminated?.reason ?? 'ContainerCreating';
+    return spec?.containers[0]?.image === image && reason !== 'ContainerCreating';
+  };
 
   it(
     'goes back, with one restart, to the version that runs now',
