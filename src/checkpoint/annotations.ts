@@ -9,6 +9,8 @@ export const GENERATION = `${PREFIX}/generation`;
 export const ACTIVATION = `${PREFIX}/activation`;
 /** Set by a user on a pod: "overlap" says that copy and parent may run side by side although the pod uses the host's network, "exclusive" that they may not. */
 export const HAND_BACK = `${PREFIX}/hand-back`;
+/** Set by a user on a pod: names of init containers, with commas between them, that its copy does without. */
+export const OMIT_INIT_CONTAINERS = `${PREFIX}/omit-init-containers`;
 
 /** Kubernetes' own: where the kubelet has a pod from (`file`, `http`, `api`), and the mark of a mirror pod. */
 export const CONFIG_SOURCE = 'kubernetes.io/config.source';

@@ -3,10 +3,11 @@
  * rendered it for the parent. Pure: the same parent, objects and policy give the same bytes.
  */
 import type { V1Container, V1Pod, V1PodSpec } from '@kubernetes/client-node';
-import { CHECKPOINT_OF, WORKLOAD } from './annotations.ts';
+import { CHECKPOINT_OF, OMIT_INIT_CONTAINERS, WORKLOAD } from './annotations.ts';
 import { canonical, digestOf, instanceOf } from './copy/canonical.ts';
 import { renderEnvironment } from './copy/environment.ts';
 import { renderHostname } from './copy/hostname.ts';
+import { withoutOmitted } from './copy/omitted.ts';
 import { withNumberedPorts } from './copy/ports.ts';
 import { type Change, change, type Rendering, refuse } from './copy/rendering.ts';
 import { traitsOf } from './copy/traits.ts';
@@ -61,8 +62,9 @@ export interface ExplainedCopy {
 /** makeCopy, with every change that was made and every warning. */
 export function explainCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPolicy): ExplainedCopy {
   const workload = workloadOf(parent);
+  const omitted = withoutOmitted(parent);
   const r: Rendering = {
-    parent: withStableVolumeNames(parent),
+    parent: withStableVolumeNames(omitted.pod),
     namespace: workload.namespace,
     policy,
     lookup,
@@ -73,7 +75,8 @@ export function explainCopy(parent: V1Pod, lookup: ObjectLookup, policy: CopyPol
     changes: [],
     ofOnePod: { files: new Set(), directories: new Set(), variables: new Set(), spec: new Set(), tokens: [] },
   };
-  return { outcome: render(r, parent, workload), changes: r.changes, warnings: r.warnings };
+  for (const name of omitted.names) change(r, 'spec.initContainers', `${name} is left out: ${OMIT_INIT_CONTAINERS} names it`);
+  return { outcome: render(r, omitted.pod, workload), changes: r.changes, warnings: r.warnings };
 }
 
 function render(r: Rendering, given: V1Pod, workload: Workload): CopyOutcome {

@@ -23,6 +23,8 @@ export interface WorkloadMemory {
   readonly absentSince?: Millis;
   /** The parent came since then, after the API server had answered without one for that long. */
   readonly came?: { readonly since: Millis; readonly absentFor: Millis };
+  /** Uid of the parent that has had a container in the runtime: it got all that only the API server has. */
+  readonly started?: string;
   /** A copy is active and its parent is back in the API since then. */
   readonly handBackSince?: Millis;
   /** The parent was last seen under this name. */
@@ -151,6 +153,10 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
           ? { since: now, absentFor: now - memory.absentSince }
           : memory.came,
     handBackSince: active && api.state === 'ok' && parent !== undefined && !parent.terminating ? (memory.handBackSince ?? now) : undefined,
+    started:
+      parent !== undefined && workload.parentPods.some(({ uid, created }) => uid === parent.uid && created > 0)
+        ? parent.uid
+        : memory.started,
     lastParent: parent === undefined ? memory.lastParent : { name: parent.name, uid: parent.uid },
     leaving,
     askedAt: workload.parent.state === 'absent' ? memory.askedAt : undefined,

@@ -42,9 +42,10 @@ function parentPods({ parent, parentPods: pods }: WorkloadObservation): RuntimeP
 
 /**
  * A sandbox alone may still wait for what only the API server has (Secrets for its environment, the list of Services): the kubelet creates a container
- * when it has it all, and starts it again without asking anybody.
+ * when it has it all, and starts it again without asking anybody. One that ended may have been removed (`forgetExits`) and is not there until its next start.
  */
-const hasContainer = (workload: WorkloadObservation): boolean => parentPods(workload).some((pod) => pod.created > 0);
+const hasStarted = ({ workload: { parent }, memory }: Pick<Case, 'workload' | 'memory'>): boolean =>
+  parent.state === 'present' && memory.started === parent.pod.uid;
 
 /**
  * The moment to make room: a container is there and has not ended yet. It takes its port about 100 ms after it was created. One that found the port
@@ -68,7 +69,7 @@ export function nextToYield(
     pending.filter(([, { workload }]) => !servesApi(workload)),
   ];
   const first = serving.find(([, { workload }]) => isStarting(workload));
-  if (first !== undefined && others.every(([, other]) => hasContainer(other.workload) || waitedLong(other))) return first[0];
+  if (first !== undefined && others.every(([, other]) => hasStarted(other) || waitedLong(other))) return first[0];
   if (serving.some(([, given]) => !waitedLong(given))) return undefined;
   return others.find(([, { workload }]) => isStarting(workload))?.[0];
 }
@@ -136,7 +137,7 @@ function exclusive({ observation: { now }, policy, workload, memory, mayYield }:
         message: `the parent did not come up in its last trial; the next begins in ${seconds(retryAt - now)}`,
         wakeAt: retryAt,
       };
-    const why = !hasContainer(workload)
+    const why = !hasStarted({ workload, memory })
       ? 'the parent has no container yet'
       : isStarting(workload)
         ? 'another workload goes first'

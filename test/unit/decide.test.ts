@@ -120,6 +120,14 @@ describe('yield', () => {
     expect(kinds(later)).toEqual(['makeRoom kube-apiserver']);
   });
 
+  it('does not keep the API server for a parent that has started once and whose crash was removed from the runtime', () => {
+    const crashed = { ...handingBack(SCHEDULER, EXCLUSIVE, 'ended'), parentPods: [runtimePod('ended', { endedContainerIds: ['c1'] })] };
+    const first = decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended'), crashed]), POLICY);
+    expect(kinds(first)).toContain('forgetExits kube-scheduler');
+    const after = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'sandbox')], { now: NOW + 1000 });
+    expect(kinds(decide(first.memory, after, POLICY))).toEqual(['makeRoom kube-apiserver']);
+  });
+
   it('does not wait with the API server for a parent whose trial just failed', () => {
     const memory: Memory = { workloads: new Map([[workloadKey(SCHEDULER), { failedTrials: { count: 1, retryAt: NOW + 1 } }]]) };
     const seen = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'sandbox')]);
