@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import type { Copy } from '../src/checkpoint/copy-types.ts';
 import { prepareStore } from '../src/checkpoint/store/layout.ts';
 import { workloadPath } from '../src/checkpoint/store/paths.ts';
-import { generationNumbers } from '../src/checkpoint/store/read.ts';
+import { generationNumbers } from '../src/checkpoint/store/read-workload.ts';
 import { pruneGenerations, saveGeneration } from '../src/checkpoint/store/write.ts';
 import { ABOUT, SCHEDULER, sampleCopy } from '../test/support/store/sample.ts';
 

@@ -41,7 +41,8 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
   const cache: IndexCache = new Map();
   const compared: Compared = new Map();
   const verified: Verified = new Map();
-  const { read, forgetUnread } = createRememberingReader();
+  const remembering = createRememberingReader();
+  const { read, forgetUnread } = remembering;
   const damage = new Map<string, string>();
   const copies: CopyCache = new Map();
   let wasThere = false;
@@ -59,7 +60,7 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
     await forgetGone(damage);
     forgetUnread();
     const [store, files] = await Promise.all([
-      readStore(checkpointDir, cache, Date.now(), damage, read),
+      readStore(checkpointDir, cache, Date.now(), damage, remembering),
       readManifests(podManifestPath, read),
     ]);
     const workloads = [...store.workloads.values()].map(({ workload }) => workload);

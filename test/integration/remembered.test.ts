@@ -1,4 +1,4 @@
-import { mkdtemp, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -84,5 +84,50 @@ describe('a file that is read again and again', () => {
     forgetUnread();
     forgetUnread();
     expect(await read(path, LIMIT)).not.toBe(first);
+  });
+});
+
+describe('the names in a directory that is looked at again and again', () => {
+  const changedAt = async () => (await stat(directory)).ctimeMs;
+
+  test('are not read again where it is as it was', async () => {
+    const { list } = settled();
+    const first = await list(directory);
+    expect(first).toEqual(['file']);
+    await writeFile(path, 'two');
+    expect(await list(directory)).toBe(first);
+  });
+
+  test.each<[string, () => Promise<void>, readonly string[]]>([
+    ['came', () => writeFile(join(directory, 'another'), ''), ['another', 'file']],
+    ['went', () => rm(path), []],
+    ['became another', () => rename(path, `${path}.moved`), ['file.moved']],
+  ])('are others when one %s', async (_, change, names) => {
+    const { list } = settled();
+    await list(directory);
+    const before = await changedAt();
+    // The kernel's time stamps move in steps of some milliseconds.
+    do {
+      await writeFile(join(directory, 'passing'), '');
+      await rm(join(directory, 'passing'));
+    } while ((await changedAt()) === before);
+    await change();
+    expect(await list(directory)).toEqual(names);
+  });
+
+  test('are read each time while its last change is recent', async () => {
+    const { list } = createRememberingReader();
+    const first = await list(directory);
+    expect(await list(directory)).not.toBe(first);
+  });
+
+  test('are none where nothing is, or something else than a directory', async () => {
+    const { list } = settled();
+    const other = join(directory, 'other');
+    expect(await list(other)).toEqual([]);
+    expect(await list(path)).toEqual([]);
+    await mkdir(other);
+    await symlink(other, join(directory, 'link'));
+    expect(await list(join(directory, 'link'))).toEqual([]);
   });
 });

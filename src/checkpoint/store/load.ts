@@ -8,7 +8,8 @@ import type { Workload } from '../workload.ts';
 import { DamagedError } from './errors.ts';
 import { FILE_LIMIT, type GenerationIndex, type IndexedDirectory, type IndexedFile, MANIFEST_LIMIT, sha256 } from './format.ts';
 import { generationPath, generationsPath, workloadPath, workloadsPath } from './paths.ts';
-import { damagedIfUnreadable, readIndex } from './read.ts';
+import { damagedIfUnreadable } from './read-files.ts';
+import { readIndex } from './read-workload.ts';
 
 export interface LoadedGeneration {
   readonly index: GenerationIndex;

@@ -6,7 +6,7 @@ import { asStoreError, DamagedError } from './errors.ts';
 import { encodeNewestPointer, encodePointer, encodeProven, type Pointer } from './format.ts';
 import { clear } from './layout.ts';
 import { generationPath, pointerPath, workloadPath } from './paths.ts';
-import { generationNumbers, readIndexSha256, readNewest, readPrevious, readProven } from './read.ts';
+import { generationNumbers, readIndexSha256, readNewest, readPrevious, readProven } from './read-workload.ts';
 
 /**
  * Points `newest` or `proven` at a generation. A new proven one makes the old proven one `previous`, in the same step, unless that is to stay what it is.

@@ -35,7 +35,7 @@ import {
   workloadPath,
 } from './paths.ts';
 import { replace } from './pointers.ts';
-import { generationNumbers, readIndex, readNewest, readPrevious, readProven } from './read.ts';
+import { generationNumbers, readIndex, readNewest, readPrevious, readProven } from './read-workload.ts';
 import { expectSpace } from './space.ts';
 
 export { prepareStore } from './layout.ts';
