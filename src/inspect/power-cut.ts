@@ -60,7 +60,7 @@ export function keysOf({ disk, status }: Pick<Facts, 'disk' | 'status'>): Worklo
   return [...new Set([...stored, ...(Object.keys(status?.workloads ?? {}) as WorkloadKey[])])].sort();
 }
 
-/** @param revived what was retired is brought back. */
+/** @param revived what was retired is brought back, or what bootkube's pod-checkpointer left is taken over. */
 function nodeFindings(facts: Facts, revived: boolean): Finding[] {
   const { store, disk, places, kubelet } = facts;
   if (store.state === 'missing')
@@ -130,7 +130,7 @@ function whatWouldRun(disk: DiskSnapshot): { readonly chosen: ReadonlyMap<Worklo
   });
   for (const action of actions)
     if (action.kind === 'activate') chosen.set(workloadKey(action.workload), { generation: action.generation, active: false });
-  return { chosen, revived: actions.some(({ kind }) => kind === 'revive') };
+  return { chosen, revived: actions.some(({ kind }) => kind === 'revive' || kind === 'adopt') };
 }
 
 function damageIn({ generations }: Facts): Damage {

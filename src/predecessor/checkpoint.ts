@@ -70,17 +70,19 @@ function parsePod(bytes: Uint8Array): V1Pod | undefined {
   return typeof spec === 'object' && spec !== null && Array.isArray(spec.containers) ? pod : undefined;
 }
 
-/** As its manifests start it: `/checkpoint`, with the lock that it waits for. Another program with that name has no such flag. */
+/** What it reads from its environment: without these three it does not start. */
+const NEEDED = ['NODE_NAME', 'POD_NAME', 'POD_NAMESPACE'];
+
+/** By its program, by the lock that it takes, or by what it cannot do without: those variables, and the host's directory that it works in. */
 function runsCheckpointer({ spec }: V1Pod): boolean {
+  const hasDirectory = (spec?.volumes ?? []).some((volume) => volume?.hostPath?.path.replace(/\/$/, '') === '/etc/kubernetes');
   return (spec?.containers ?? []).some((container) => {
-    const { command = [], args = [], image = '' } = container ?? {};
-    const words = [...command, ...args].map(String);
-    const program = words[0]?.startsWith('-') === false ? words[0] : '';
-    return (
-      program === 'checkpoint' ||
-      program.endsWith('/checkpoint') ||
-      (program === '' && /(^|\/)pod-checkpointer([:@]|$)/.test(image) && words.some((word) => word.startsWith('--lock-file')))
-    );
+    const words = [...(container?.command ?? []), ...(container?.args ?? [])].map(String);
+    const [program = ''] = words;
+    if (program === 'checkpoint' || program.endsWith('/checkpoint')) return true;
+    if (words.some((word) => /^--?lock-file=.*\/pod-checkpointer\.lock$/.test(word))) return true;
+    const variables = new Set((container?.env ?? []).map((variable) => variable?.name));
+    return hasDirectory && NEEDED.every((name) => variables.has(name));
   });
 }
 

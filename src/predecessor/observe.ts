@@ -58,9 +58,12 @@ export function activeOf(checkpoints: readonly PredecessorCheckpoint[]): ActiveM
   );
 }
 
-/** A static pod of its, of this workload; also one whose manifest is gone and that still runs. */
+/** A static pod of its, of this workload. While a manifest is active, of that one; else also what still runs without one. */
 export function isItsCopy({ namespace, annotations }: Sandbox, workload: Workload, checkpoints: readonly PredecessorCheckpoint[]): boolean {
   const of = annotations[CHECKPOINT_OF];
   if (of === undefined || annotations[WORKLOAD] !== undefined || annotations[CONFIG_SOURCE] === 'api') return false;
-  return namespace === workload.namespace && (checkpoints.some(({ name }) => name === of) || ownsPodName(workload, of));
+  if (namespace !== workload.namespace) return false;
+  const active = checkpoints.filter((one) => one.active !== undefined);
+  if (active.length > 0) return active.some(({ name }) => name === of);
+  return checkpoints.some(({ name }) => name === of) || ownsPodName(workload, of);
 }

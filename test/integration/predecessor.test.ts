@@ -6,11 +6,14 @@ import { act, type Effects } from '../../src/act.ts';
 import { loadGeneration } from '../../src/checkpoint/store/load.ts';
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import { workloadKey } from '../../src/checkpoint/workload.ts';
+import type { Inspection } from '../../src/inspect/report.ts';
 import { planRecovery, recover } from '../../src/recovery/boot.ts';
 import { createDiskSource, type DiskSource } from '../../src/sources/disk.ts';
 import { type Bootkube, bootkubePod, leave } from '../support/bootkube.ts';
 import { checkpointer, type Host, testHost, workloadNamed } from '../support/host/host.ts';
+import { checkpointerWith, missingForMounts } from '../support/host/namespace.ts';
 import { container, markedPod } from '../support/marked-pods.ts';
+import { skipLoudly } from '../support/skip.ts';
 
 let host: Host;
 let bootkube: Bootkube;
@@ -143,6 +146,29 @@ describe('a power cut in the midst of a migration, when nothing of ours is store
     expect((await checkpointer('recover', '--boot', '--probe-timeout=0s', ...host.flags())).out).toContain('activate g1-a1');
   });
 });
+
+describe.skipIf(skipLoudly('directories that are mounted read-only', missingForMounts()))(
+  'where its directories are mounted read-only',
+  () => {
+    it('what nobody is known to want is not adopted, because it could not go afterwards; inspect says how it can', async () => {
+      const base = join(host.dir, 'kubernetes');
+      const manifests = join(base, 'manifests');
+      await mkdir(manifests, { recursive: true });
+      await leave({ base, manifests }, pod(), { secrets: SECRETS });
+      // Last one wins.
+      const flags = [...host.flags(), `--pod-manifest-path=${manifests}`];
+      // The store and the static pods can be written to, and nothing else.
+      const mounts = 'mount --bind "$1" "$1"; mount --bind "$2" "$2"; mount -o remount,bind,ro "$1"';
+      const boot = await checkpointerWith(mounts, [base, manifests], ['recover', '--boot', '--probe-timeout=0s', ...flags]);
+      expect({ code: boot.code, active: await readdir(manifests) }).toEqual({ code: 0, active: [] });
+      const seen = await checkpointerWith(mounts, [base, manifests], ['inspect', '--probe-timeout=0s', '-o', 'json', ...flags]);
+      const { node } = JSON.parse(seen.out) as Inspection;
+      expect(node.findings.find(({ code }) => code === 'PredecessorLeft')?.advice).toContain('from-bootkube');
+      expect((await checkpointer('recover', '--boot', '--probe-timeout=0s', ...flags)).out).toContain("take over bootkube's checkpoint");
+      expect(await readdir(manifests)).toEqual(['pod-checkpointer.kube-system.kube-scheduler-ds-g1-a1.json']);
+    });
+  },
+);
 
 describe('what it left', () => {
   it('is read again only as far as it changed, and its copy is the same for the same files', async () => {
