@@ -46,7 +46,7 @@ for (let round = 1; round <= Number(values.rounds); round++) {
       const cut = { round, state, load, ...(await recoverFromPowerCut(node, state)) };
       cuts.push(cut);
       console.log(
-        `${round} ${state.padEnd(16)} ready ${cut.firstReady} s, outages ${JSON.stringify(cut.outages)} s, unanswered ${JSON.stringify(cut.unanswered)} s, stable ${cut.stable} s, handed back ${cut.handedBack ?? '-'} s, load ${cut.load}`,
+        `${round} ${state.padEnd(16)} ready ${cut.firstReady} s, outages ${JSON.stringify(cut.outages)} s, unanswered ${JSON.stringify(cut.unanswered)} s, served ${cut.served} s, stable ${cut.stable} s, handed back ${cut.handedBack ?? '-'} s, load ${cut.load}`,
       );
     } catch (error) {
       failures.push({ state, round, error: error instanceof Error ? error.message : String(error) });
@@ -68,12 +68,13 @@ function rows() {
       state,
       cuts: cuts.filter((cut) => cut.state === state).length,
       firstReadyS: one.firstReady,
-      outageS: one.outage,
+      readyToStatic: round2(one.firstReady / limit.firstReady),
       unansweredS: one.unanswered,
+      servedS: one.served,
+      servedMinusStaticS: round2(one.served - limit.served),
+      notReadyS: one.outage,
       stableS: one.stable,
       handedBackS: one.handedBack,
-      readyToStatic: round2(one.firstReady / limit.firstReady),
-      stableMinusStaticS: round2(one.stable - limit.stable),
       load: one.load,
     };
   });
@@ -91,6 +92,7 @@ function medians(state: State) {
     firstReady: of((cut) => cut.firstReady),
     outage: of((cut) => cut.outage),
     unanswered: of((cut) => round2(cut.unanswered.reduce((sum, one) => sum + one, 0))),
+    served: of((cut) => cut.served),
     stable: of((cut) => cut.stable),
     handedBack: of((cut) => cut.handedBack ?? Number.NaN),
     load: of((cut) => cut.load),

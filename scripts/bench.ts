@@ -25,19 +25,21 @@ const BENCHES: readonly Bench[] = [
     title: 'Power cuts of a real node',
     about: `Seconds after power on, medians. \`static\`: the same control plane as plain static pods, which is the limit. \`exclusive\`: one API server at a time
 has the port. \`shared\`: two may share it. \`-units\`: with the host's boot unit; without it the daemon runs in its container alone. \`bootkube\`: the
-predecessor's pod-checkpointer. Not ready, unanswered: after the first good answer, the sum of the times when a new connection found no
-ready server, and when a request for an object was not answered either. With a shared port the second server gets its share of the connections before it
-calls itself ready, and answers them. Stable: from here on every answer was good. Handed back: from here on no copy was active.`,
+predecessor's pod-checkpointer. Unanswered: after the first good answer, how long a
+request for an object got none. No outage from: it was ready again after the last of those. Not ready, ready from: the same for \`/readyz\` on a new
+connection. With a shared port the second server gets its share of the connections before it calls itself ready, and answers them; so does the one that
+leaves. Handed back: from here on no copy was active.`,
     command: 'KUBE_BIN=<folder> node bench/real.ts',
     columns: {
       state: '',
       cuts: 'cuts',
       firstReadyS: 'first `/readyz`',
       readyToStatic: '÷ static',
-      outageS: 'not ready',
       unansweredS: 'unanswered',
-      stableS: 'stable',
-      stableMinusStaticS: '− static',
+      servedS: 'no outage from',
+      servedMinusStaticS: '− static',
+      notReadyS: 'not ready',
+      stableS: 'ready from',
       handedBackS: 'handed back',
       load: 'load',
     },

@@ -13,12 +13,20 @@ describe('what users of the API server saw', () => {
       outages: [2.5, 0.25],
       outage: 2.75,
       unanswered: [2.5, 0.25],
+      served: 18.25,
       stable: 18.25,
     });
   });
 
   it('has its first answer at once where there was one before', () => {
-    expect(seenBetween(changes(1, 4, 6), 2000, 10_000)).toEqual({ firstReady: 0, outages: [2], outage: 2, unanswered: [2], stable: 4 });
+    expect(seenBetween(changes(1, 4, 6), 2000, 10_000)).toEqual({
+      firstReady: 0,
+      outages: [2],
+      outage: 2,
+      unanswered: [2],
+      served: 4,
+      stable: 4,
+    });
   });
 
   it('is not stable where it ends with an outage', () => {
@@ -35,8 +43,17 @@ describe('what users of the API server saw', () => {
       { at: 5000, up: false, answers: true },
       { at: 5500, up: false, answers: false },
       { at: 5600, up: true, answers: true },
+      { at: 7000, up: false, answers: true },
+      { at: 7200, up: true, answers: true },
     ];
-    expect(seenBetween(seen, 2000, 9000)).toEqual({ firstReady: 1, outages: [0.6], outage: 0.6, unanswered: [0.1], stable: 3.6 });
+    expect(seenBetween(seen, 2000, 9000)).toEqual({
+      firstReady: 1,
+      outages: [0.6, 0.2],
+      outage: 0.8,
+      unanswered: [0.1],
+      served: 3.6,
+      stable: 5.2,
+    });
   });
 });
 

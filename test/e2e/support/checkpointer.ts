@@ -11,7 +11,7 @@ import { execute, type RealNode } from './node.ts';
 
 const REPOSITORY = join(import.meta.dirname, '../../..');
 const IMAGE = `${REGISTRY}/pod-checkpointer`;
-export type Overlay = 'node-identity' | 'host-units';
+export type Overlay = 'node-identity' | 'host-units' | 'from-bootkube';
 
 /** Builds the image and puts its archive into the directory. Takes about 20 s. */
 export async function buildImage(directory: string): Promise<string> {

@@ -18,6 +18,8 @@ export interface Seen {
   readonly outage: number;
   /** Of these the times when a request was not answered either. */
   readonly unanswered: readonly number[];
+  /** Until it was ready again after the last request that was not answered: from here on all were. Undefined where the end was an outage. */
+  readonly served?: number;
   /** Until the end of the last outage: from here on everything was well. Undefined where the end was an outage. */
   readonly stable?: number;
 }
@@ -30,18 +32,22 @@ export function seenBetween(changes: readonly Change[], from: number, to: number
   if (first === undefined) return { outages: [], outage: 0, unanswered: [] };
   const after = within.filter(({ at }) => at >= first);
   const gaps = gapsOf(after, ({ up }) => up, to);
-  const last = gaps.at(-1);
-  const stable = last === undefined ? first : last.ended;
+  const unanswered = gapsOf(after, ({ answers }) => answers, to);
+  const lastEnd = (of: readonly Gap[]): number | undefined => (of.length === 0 ? first : of.at(-1)?.ended);
+  const stable = lastEnd(gaps);
+  const served = lastEnd(gaps.filter((gap) => unanswered.some(({ began }) => began >= gap.began && began <= (gap.ended ?? to))));
   return {
     firstReady: seconds(first - from),
     outages: gaps.map(({ ms }) => seconds(ms)),
     outage: seconds(gaps.reduce((sum, { ms }) => sum + ms, 0)),
-    unanswered: gapsOf(after, ({ answers }) => answers, to).map(({ ms }) => seconds(ms)),
+    unanswered: unanswered.map(({ ms }) => seconds(ms)),
+    ...(served !== undefined && { served: seconds(served - from) }),
     ...(stable !== undefined && { stable: seconds(stable - from) }),
   };
 }
 
 interface Gap {
+  readonly began: number;
   readonly ms: number;
   /** Undefined: it lasts. */
   readonly ended?: number;
@@ -53,11 +59,11 @@ function gapsOf(changes: readonly Change[], well: (change: Change) => boolean, t
   for (const change of changes) {
     if (!well(change)) down ??= change.at;
     else if (down !== undefined) {
-      gaps.push({ ms: change.at - down, ended: change.at });
+      gaps.push({ began: down, ms: change.at - down, ended: change.at });
       down = undefined;
     }
   }
-  return down === undefined ? gaps : [...gaps, { ms: to - down }];
+  return down === undefined ? gaps : [...gaps, { began: down, ms: to - down }];
 }
 
 function seconds(ms: number): number {

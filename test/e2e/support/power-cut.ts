@@ -17,7 +17,9 @@ export interface Recovery {
   readonly outage: number;
   /** Of these the times when a request was not answered either. */
   readonly unanswered: readonly number[];
-  /** From here on every answer was good. */
+  /** From here on every request was answered. */
+  readonly served: number;
+  /** From here on every new connection was ready. */
   readonly stable: number;
   /** From here on no copy was active. */
   readonly handedBack?: number;
@@ -36,9 +38,9 @@ export async function recoverFromPowerCut(node: RealNode, state: State): Promise
     await settled(node, { daemon: daemonOf(state), timeoutMs: 240_000, stored: state !== 'bootkube' });
     await sleep(QUIET_MS);
   }
-  const { firstReady, outages, outage, unanswered, stable } = seenBetween(node.changes, at, Date.now());
-  if (firstReady === undefined || stable === undefined) throw new Error('the API server does not answer any more');
-  return { firstReady, outages, outage, unanswered, stable, ...(handedBack !== undefined && { handedBack }) };
+  const { firstReady, outages, outage, unanswered, served, stable } = seenBetween(node.changes, at, Date.now());
+  if (firstReady === undefined || served === undefined || stable === undefined) throw new Error('the API server does not answer any more');
+  return { firstReady, outages, outage, unanswered, served, stable, ...(handedBack !== undefined && { handedBack }) };
 }
 
 export function daemonOf(state: State): string {

@@ -119,6 +119,15 @@ function overlayOf(state: State): Overlay {
   return state.endsWith('-units') ? 'host-units' : 'node-identity';
 }
 
+/** For a node that was made without it. */
+export async function addCheckpointerImage(node: RealNode, machine: Machine): Promise<void> {
+  const { images } = node.files;
+  await mkdir(images, { recursive: true });
+  for (const name of await readdir(images)) await rm(join(images, name));
+  await cp(await checkpointerImage(machine), join(images, 'pod-checkpointer.tar'));
+  await node.importImages();
+}
+
 async function checkpointerImage(machine: Machine): Promise<string> {
   const directory = join(machine.directory, 'image', await sourcesDigest());
   const found = (await readdir(directory).catch(() => [])).find((name) => name.endsWith('.oci.tar'));
