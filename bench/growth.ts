@@ -73,7 +73,7 @@ async function measure({ pods, marked, secret }: Case): Promise<object> {
       // There are no controllers, and so no Service default/kubernetes.
       '--kubernetes-service=10.96.0.1:443',
     ],
-    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, MALLOC_ARENA_MAX: '1' } },
+    { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '65536' } },
   );
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -39,7 +39,13 @@ const audit = join(work, 'audit.log');
 const node = await createNode({
   embedded: [process.execPath, resolve('dist/embedded.js')],
   // env(1) becomes the program: what is measured is the daemon alone.
-  checkpointer: ['/usr/bin/env', 'MALLOC_ARENA_MAX=1', ...(program.endsWith('.js') ? [process.execPath] : []), program],
+  checkpointer: [
+    '/usr/bin/env',
+    'MALLOC_ARENA_MAX=1',
+    'MALLOC_TRIM_THRESHOLD_=65536',
+    ...(program.endsWith('.js') ? [process.execPath] : []),
+    program,
+  ],
   checkpointerFlags: ['--prove-after=2s'],
   apiserverFlags: [`--audit-log-path=${audit}`],
 });
