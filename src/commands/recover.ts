@@ -1,8 +1,8 @@
 /** `checkpointer recover`: brings the control plane back without the daemon, before the kubelet starts or by hand. */
-import { stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import type { ApiState } from '../checkpoint/model.ts';
-import { isErrno } from '../platform/durable.ts';
+import { isErrno, readRegular } from '../platform/durable.ts';
 import type { PredecessorSnapshot } from '../predecessor/read.ts';
 import type { Recovered, RecoveryAction, RecoveryPlan, Seen } from '../recovery/boot.ts';
 import type { RuntimeSnapshot } from '../sources/snapshots.ts';
@@ -62,7 +62,7 @@ Examples:
 }
 
 async function atBoot(options: RecoverOptions): Promise<number> {
-  if (await missingStore(options)) {
+  if ((await missingStore(options)) && !(await hasCheckpoints(options))) {
     say(`${options.checkpointDir}: no store, nothing to recover`);
     return 0;
   }
@@ -97,6 +97,7 @@ async function atBoot(options: RecoverOptions): Promise<number> {
       process.stdout.write(asTable(planRecovery(seen)));
       return 0;
     }
+    await makeStore(options);
     return report(await recover(seen, place));
   } finally {
     if (typeof lock === 'object') lock.release();
@@ -113,7 +114,7 @@ function startsItself(predecessor: PredecessorSnapshot | undefined): string | un
 }
 
 async function byHand(options: RecoverOptions): Promise<number> {
-  if (await missingStore(options))
+  if ((await missingStore(options)) && !(await hasCheckpoints(options)))
     throw new InputError(`--checkpoint-dir ${options.checkpointDir}: there is no store; give the one that the daemon uses`);
   const [{ askControlPlane }, { planRecovery, recover }, place, bootId] = await load(options);
   const { tryLeaderLock } = await import('../lock/leader.ts');
@@ -143,7 +144,10 @@ async function byHand(options: RecoverOptions): Promise<number> {
       const seen: Seen = { bootId, api, runtime, disk, byHand: true };
       const plan = planRecovery(seen);
       shown = asTable(plan);
-      if (shown === agreed) return report(await recover(seen, place));
+      if (shown === agreed) {
+        await makeStore(options);
+        return report(await recover(seen, place));
+      }
       say(agreed === undefined ? `no control plane answers (${detailOf(api)})\n` : '\nit is not what it was when you were asked:\n');
       process.stdout.write(shown);
       if (plan.actions.length === 0) {
@@ -151,7 +155,10 @@ async function byHand(options: RecoverOptions): Promise<number> {
         return 0;
       }
       if (dryRun) return 0;
-      if (options.yes === true) return report(await recover(seen, place));
+      if (options.yes === true) {
+        await makeStore(options);
+        return report(await recover(seen, place));
+      }
     } finally {
       lock?.release();
     }
@@ -174,6 +181,13 @@ async function load({ checkpointDir, podManifestPath, bootIdFile }: RecoverOptio
   ]);
   const place = { checkpointDir, podManifestPath, disk: createDiskSource(checkpointDir, podManifestPath), wallClock: Date.now };
   return [probe, boot, place, await readBootId(bootIdFile)] as const;
+}
+
+/** Only where there is none: a store that is full or read-only is used as it is. */
+async function makeStore({ checkpointDir }: RecoverOptions): Promise<void> {
+  if (await isDirectory(checkpointDir)) return;
+  const { prepareStore } = await import('../checkpoint/store/layout.ts');
+  await prepareStore(checkpointDir);
 }
 
 /** Before the kubelet a lock that cannot be had at all (no flock(1), a read-only /run) is no reason to stay down: nobody can lead by it. */
@@ -203,6 +217,15 @@ async function listRuntime({ containerRuntimeEndpoint, runtimeRequestTimeout }: 
   }
 }
 
+/** What bootkube's pod-checkpointer kept can be recovered from where nothing of ours has ever been. */
+async function hasCheckpoints({ podManifestPath }: RecoverOptions): Promise<boolean> {
+  const { hasTraces } = await import('../predecessor/traces.ts');
+  if (!(await isDirectory(podManifestPath)) || !(await hasTraces(podManifestPath, await readdir(podManifestPath)))) return false;
+  const { readPredecessor } = await import('../predecessor/read.ts');
+  const found = await readPredecessor({ podManifestPath, read: readRegular, copies: new Map(), wanted: () => false });
+  return found.state === 'ok' && found.checkpoints.some(({ active, inactive }) => active !== undefined || inactive);
+}
+
 async function missingStore({ checkpointDir, podManifestPath }: RecoverOptions): Promise<boolean> {
   if (!(await isDirectory(checkpointDir))) return true;
   if (!(await isDirectory(podManifestPath)))
@@ -228,8 +251,9 @@ function asTable({ actions, reports }: RecoveryPlan): string {
     ...revived.map((key) => [
       key,
       planned.get(key)?.map(words).join(', ') ?? '-',
-      'Retired',
-      'it, or what serves the API, was retired last',
+      ...(planned.get(key)?.some(({ kind }) => kind === 'adopt')
+        ? ['NothingStored', "bootkube's pod-checkpointer has kept it"]
+        : ['Retired', 'it, or what serves the API, was retired last']),
     ]),
   ];
   return table(['WORKLOAD', 'DO', 'REASON', 'MESSAGE'], rows);

@@ -106,6 +106,19 @@ describe('a power cut in the midst of a migration, when nothing of ours is store
     expect(await readdir(join(host.dir, 'inactive-manifests'))).toEqual([FILE]);
   });
 
+  it('can be ended by recover where nothing of ours has ever been; a dry run makes no store', async () => {
+    await rm(host.store, { recursive: true });
+    const boot = () => checkpointer('recover', '--boot', '--probe-timeout=0s', ...host.flags());
+    expect((await boot()).out).toContain('no store, nothing to recover');
+    await leave(bootkube, pod(), { secrets: SECRETS });
+    const dry = await checkpointer('recover', '--boot', '--dry-run', '--probe-timeout=0s', ...host.flags());
+    expect({ code: dry.code, out: dry.out }).toEqual({ code: 0, out: expect.stringContaining("bootkube's pod-checkpointer has kept it") });
+    await expect(lstat(host.store)).rejects.toThrow('ENOENT');
+    const { code, out } = await boot();
+    expect({ code, out }).toEqual({ code: 0, out: expect.stringContaining("take over bootkube's checkpoint kube-scheduler-fd55v") });
+    expect(await host.active()).toEqual(['pod-checkpointer.kube-system.kube-scheduler-ds-g1-a1.json']);
+  });
+
   it('leaves its active copy where it is, and starts nothing beside it', async () => {
     await leave(bootkube, pod(), { secrets: SECRETS, active: true });
     const { done } = await recover(seen, place());
