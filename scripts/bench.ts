@@ -53,6 +53,23 @@ long that took.`,
     columns: { scenario: '', outage: 'outage (s)', outages: 'one by one (s)', took: 'took (s)', load: 'load' },
   },
   {
+    name: 'pivot',
+    title: 'A pivot on a real node',
+    about: `A control plane of static pods becomes self-hosted, loses its power, is upgraded, and goes back. Seconds in which a request on a new connection,
+every 50 ms, was not answered: in the one step that restarts the API server's static pod, and else; of the power cuts all of them. Not ready: the same for
+\`/readyz\`; an API server that starts or ends beside another one gets its share of the connections, says that it is not ready, and answers.`,
+    command: 'KUBE_BIN=<folder> npm run e2e -- pivot.e2e',
+    columns: {
+      scenario: '',
+      restart: 'restart: unanswered',
+      otherwise: 'else: unanswered',
+      outage: 'not ready',
+      took: 'took',
+      manifestsBy: 'static pods by',
+      load: 'load',
+    },
+  },
+  {
     name: 'save',
     title: 'From a change to a durable generation',
     about:
@@ -116,7 +133,7 @@ const place = ({ name }: Bench): string => join(DIRECTORY, `${name}.json`);
 
 const failed: string[] = [];
 // The end-to-end tests leave their results themselves.
-for (const bench of values.render ? [] : BENCHES.filter(({ name }) => name !== 'e2e' && only.includes(name))) {
+for (const bench of values.render ? [] : BENCHES.filter(({ name }) => !['e2e', 'pivot'].includes(name) && only.includes(name))) {
   console.log(`== ${bench.name}`);
   const { status, signal } = spawnSync(process.execPath, [`bench/${bench.name}.ts`, `--json=${place(bench)}`], { stdio: 'inherit' });
   if (status !== 0) failed.push(`${bench.name} ended with ${status ?? signal}`);

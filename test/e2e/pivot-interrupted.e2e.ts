@@ -1,4 +1,5 @@
 /** A pivot on a real node that is killed at each of its steps in turn: the control plane works all the time, and the next run goes on. */
+import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { readJournal } from '../../src/pivot/journal.ts';
 import { STEPS } from '../../src/pivot/steps.ts';
@@ -7,7 +8,8 @@ import { eventually } from './support/eventually.ts';
 import { NODE_NAME } from './support/layout.ts';
 import { seenBetween } from './support/outages.ts';
 import { begin, type Line, manifestsOf, nodeOfStaticPods, type PivotNode, type Ran, stepOf, type Way } from './support/pivoting.ts';
-import { machineHere, noMachine } from './support/scenario.ts';
+import { load, remember } from './support/results.ts';
+import { machineHere, noMachine, resultsFile } from './support/scenario.ts';
 
 const COMMAND_MS = 600_000;
 const steps = STEPS.map(({ component, kind }, index) => [index + 1, component, kind] as const);
@@ -19,13 +21,15 @@ describe.skipIf(noMachine('a pivot that is interrupted')).each([
   let pivotNode: PivotNode;
   let original: Readonly<Record<string, string>>;
   const said: Line[] = [];
-  const rows: object[] = [];
+  const seen: { readonly step: number; readonly unanswered: number; readonly notReady: number }[] = [];
+  let began = 0;
   const node = () => pivotNode.node;
 
   beforeAll(async () => {
     pivotNode = await nodeOfStaticPods(machineHere(), `${way}-interrupted`);
     original = await manifestsOf(node());
     if (way === 'unpivot') expect((await ended('pivot')).code).toBe(0);
+    began = Date.now();
   }, 1_500_000);
   afterEach(async ({ task }) => {
     if (task.result?.state !== 'fail' || pivotNode === undefined) return;
@@ -34,8 +38,14 @@ describe.skipIf(noMachine('a pivot that is interrupted')).each([
   });
   afterAll(async () => {
     await pivotNode?.node.destroy();
-    if (rows.length > 0) console.table(rows);
+    if (seen.length > 0) console.table(seen);
   });
+
+  const sum = (all: readonly number[]): number => Math.round(all.reduce((total, one) => total + one, 0) * 100) / 100;
+  function look(step: number, from: number): void {
+    const { outage, unanswered } = seenBetween(node().changes, from, Date.now());
+    seen.push({ step, unanswered: sum(unanswered), notReady: outage });
+  }
 
   const start = (direction: Way, onLine?: (text: string) => void) => {
     const from = Object.keys(original).map((name) => `/etc/kubernetes/manifests/${name}`);
@@ -63,8 +73,7 @@ describe.skipIf(noMachine('a pivot that is interrupted')).each([
       expect((await readJournal(node().files.store))?.place).toEqual({ state: 'between', step: step - 1 });
       await eventually(() => node().isReady, 30_000);
       await eventually(async () => (await node().kubectl(['get', 'nodes', '--output=name'])).includes(NODE_NAME), 30_000);
-      const { outages, unanswered } = seenBetween(node().changes, from, Date.now());
-      rows.push({ way, step, unanswered: unanswered.join(' '), notReady: outages.join(' ') });
+      look(step, from);
     },
     COMMAND_MS,
   );
@@ -72,8 +81,22 @@ describe.skipIf(noMachine('a pivot that is interrupted')).each([
   it(
     'arrives when it is run again',
     async () => {
+      const from = Date.now();
       expect((await ended(way)).code).toBe(0);
       expect(await manifestsOf(node())).toEqual(way === 'pivot' ? {} : original);
+      look(inOrder.at(-1)?.[0] ?? 0, from);
+      const at = (wanted: (step: number) => boolean) => sum(seen.filter(({ step }) => wanted(step)).map(({ unanswered }) => unanswered));
+      remember(join(dirname(resultsFile()), 'pivot.json'), 'pivot', {
+        scenario: `${way}, killed at each of its ${STEPS.length} steps`,
+        manifestsBy: pivotNode.manifestsBy,
+        load: load(),
+        restart: at((step) => step === 1),
+        otherwise: at((step) => step !== 1),
+        outage: sum(seen.map(({ notReady }) => notReady)),
+        took: Math.round((Date.now() - began) / 100) / 10,
+      });
+      // While the one restart is under way nothing answers; at every other step somebody does.
+      expect(at((step) => step !== 1)).toBe(0);
     },
     COMMAND_MS,
   );
