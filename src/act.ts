@@ -139,9 +139,10 @@ const EXECUTORS: Executors = {
       await pointAt(checkpointDir, workload, 'proven', generation, indexSha256, 'setPrevious', held?.check);
     });
   },
-  async clearPredecessor({ pod, whole }, { podManifestPath }) {
-    const { clearCheckpoint } = await import('./predecessor/remove.ts');
-    await clearCheckpoint(podManifestPath, pod, whole);
+  async clearPredecessor({ pod, active, whole }, { podManifestPath }) {
+    const { clearCheckpoint, removeActive } = await import('./predecessor/remove.ts');
+    if (active !== undefined) await removeActive(podManifestPath, active);
+    if (whole) await clearCheckpoint(podManifestPath, pod);
   },
   async tidyPredecessor({ directories }) {
     const { removeEmpty } = await import('./predecessor/remove.ts');

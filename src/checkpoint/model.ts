@@ -303,11 +303,12 @@ export type Action =
       readonly copy: Copy;
       readonly parent: { readonly name: string; readonly uid: string };
     }
-  /** Remove all that it left of one pod: its manifests, then their files. Not `whole`: only its copy of itself from the kubelet's directory. */
+  /** Remove all that it left of one pod: the `active` manifest where there is one, the inactive one, then their files. Not `whole`: only the active one. */
   | {
       readonly kind: 'clearPredecessor';
       readonly workload: Workload;
       readonly pod: { readonly namespace: string; readonly name: string };
+      readonly active: string | undefined;
       readonly whole: boolean;
     }
   /** Remove directories of its that are empty. */

@@ -17,6 +17,7 @@ import { makeCopy } from '../checkpoint/copy.ts';
 import type { CopyPolicy } from '../checkpoint/copy-types.ts';
 import type { CopyOutcome } from '../checkpoint/model.ts';
 import { ownsPodName, type Workload, type WorkloadKey, workloadOf } from '../checkpoint/workload.ts';
+import { runsPredecessor } from './itself.ts';
 
 export const INACTIVE = 'inactive-manifests';
 export const SECRETS = 'checkpoint-secrets';
@@ -51,7 +52,7 @@ export function parsePredecessorManifest(file: string, bytes: Uint8Array): Prede
     uid: typeof uid === 'string' ? uid : '',
     workload: ours === undefined ? ownerOf(pod) : undefined,
     ours: ours as WorkloadKey | undefined,
-    isCheckpointer: runsCheckpointer(pod),
+    isCheckpointer: runsPredecessor(pod),
     pod,
   };
 }
@@ -68,22 +69,6 @@ function parsePod(bytes: Uint8Array): V1Pod | undefined {
   const { metadata, spec } = pod;
   if (pod.kind !== 'Pod' || pod.apiVersion !== 'v1' || typeof metadata !== 'object' || metadata === null) return undefined;
   return typeof spec === 'object' && spec !== null && Array.isArray(spec.containers) ? pod : undefined;
-}
-
-/** What it reads from its environment: without these three it does not start. */
-const NEEDED = ['NODE_NAME', 'POD_NAME', 'POD_NAMESPACE'];
-
-/** By its program, by the lock that it takes, or by what it cannot do without: those variables, and the host's directory that it works in. */
-function runsCheckpointer({ spec }: V1Pod): boolean {
-  const hasDirectory = (spec?.volumes ?? []).some((volume) => volume?.hostPath?.path.replace(/\/$/, '') === '/etc/kubernetes');
-  return (spec?.containers ?? []).some((container) => {
-    const words = [...(container?.command ?? []), ...(container?.args ?? [])].map(String);
-    const [program = ''] = words;
-    if (program === 'checkpoint' || program.endsWith('/checkpoint')) return true;
-    if (words.some((word) => /^--?lock-file=.*\/pod-checkpointer\.lock$/.test(word))) return true;
-    const variables = new Set((container?.env ?? []).map((variable) => variable?.name));
-    return hasDirectory && NEEDED.every((name) => variables.has(name));
-  });
 }
 
 /** What the API server and the controllers name pods by: five of these characters behind the owner's name, which is cut at 57 of them. */

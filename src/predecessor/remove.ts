@@ -19,22 +19,14 @@ export async function removeActive(podManifestPath: string, file: string): Promi
   if (manifest !== undefined) await removeDurable(join(podManifestPath, file), 'urgent');
 }
 
-/**
- * All that it left of a pod. From the kubelet's directory only its copy of itself is removed: what runs in place of a parent leaves by other rules.
- * @param whole false: what lies in its own directories stays
- */
-export async function clearCheckpoint(podManifestPath: string, { namespace, name }: Pod, whole: boolean): Promise<void> {
+/** All that it left of a pod in its own directories. Not while a manifest of it is active: its files are in use, and it leaves by other rules. */
+export async function clearCheckpoint(podManifestPath: string, { namespace, name }: Pod): Promise<void> {
   const base = dirname(podManifestPath);
   const file = `${namespace}-${name}.json`;
   if ([namespace, name].some((part) => part === '' || part.includes('/') || part.startsWith('.')))
     throw new Error(`${JSON.stringify(`${namespace}/${name}`)}: expected the name of a pod`);
-  const active = await manifestAt(podManifestPath, file);
-  if (active !== undefined) {
-    if (!active.isCheckpointer)
-      throw new Error(`${join(podManifestPath, file)} is active: expected that it had left the kubelet's directory`);
-    await removeDurable(join(podManifestPath, file), 'urgent');
-  }
-  if (!whole) return;
+  if ((await manifestAt(podManifestPath, file)) !== undefined)
+    throw new Error(`${join(podManifestPath, file)} is active: expected that it had left the kubelet's directory`);
   if ((await manifestAt(join(base, INACTIVE), file)) !== undefined) await removeDurable(join(base, INACTIVE, file));
   for (const directory of [SECRETS, CONFIG_MAPS]) await removeObjects(join(base, directory), namespace, name);
 }

@@ -47,7 +47,7 @@ export function takeOver(observation: Observation, memory: Memory, policy: Polic
   const adopted = adoptions(given);
   const fates = predecessor.checkpoints.map((checkpoint): [PredecessorCheckpoint, Fate] => [
     checkpoint,
-    adopted.get(checkpoint) ?? (checkpoint.isCheckpointer ? ofItself(given, checkpoint) : ofWorkload(given, checkpoint)),
+    adopted.get(checkpoint) ?? fateOf(given, checkpoint),
   ]);
   const actions = fates.flatMap(([, fate]) => (fate.kind === 'act' ? [fate.action] : []));
   const tidying: Action[] =
@@ -64,6 +64,14 @@ export function takeOver(observation: Observation, memory: Memory, policy: Polic
       fates.flatMap(([checkpoint, { says }]) => (checkpoint.workload ? [[workloadKey(checkpoint.workload), says] as const] : [])),
     ),
   };
+}
+
+function fateOf(given: Given, checkpoint: PredecessorCheckpoint): Fate {
+  if (checkpoint.isCheckpointer) return ofItself(given, checkpoint);
+  const { workload } = checkpoint;
+  return workload !== undefined && workloadKey(workload) === given.observation.self
+    ? ofThisOne(given, checkpoint)
+    : ofWorkload(given, checkpoint);
 }
 
 /** One of each workload: what runs, or else what the API server still knows, goes before what it merely kept. */
@@ -118,6 +126,18 @@ function settledAt({ observation, predecessor, memory, policy }: Given, checkpoi
   return ready.since + policy.proveAfter;
 }
 
+/** While this checkpointer waited beside it, that one made a copy of its pod, too. This one has better. */
+function ofThisOne({ observation, predecessor }: Given, checkpoint: PredecessorCheckpoint): Fate {
+  const { api, self, workloads } = observation;
+  const what = `bootkube's checkpoint ${nameOf(checkpoint)} of this checkpointer`;
+  const own = self === undefined ? undefined : workloads.get(self);
+  if (api.state !== 'ok' || own?.stored?.proven === undefined || own.active.length === 0)
+    return { kind: 'wait', says: `${what} stays until its own copy is active and proven` };
+  if (checkpoint.active === undefined && !predecessor.removable)
+    return { kind: 'wait', says: `${what} is not needed any more, and its directory cannot be written to from here: remove it by hand` };
+  return { kind: 'act', action: clear(checkpoint, predecessor.removable), says: `${what} is not needed any more: it is removed` };
+}
+
 /** Its pods wait for the lock that is held here. What matters is that it does not come first after the next boot. */
 function ofItself(given: Given, checkpoint: PredecessorCheckpoint): Fate {
   const { observation, predecessor, memory, policy } = given;
@@ -144,8 +164,8 @@ function ofItself(given: Given, checkpoint: PredecessorCheckpoint): Fate {
 }
 
 function clear(checkpoint: PredecessorCheckpoint, whole: boolean): Action {
-  const { namespace, name } = checkpoint;
-  return { kind: 'clearPredecessor', workload: subjectOf(checkpoint), pod: { namespace, name }, whole };
+  const { namespace, name, active } = checkpoint;
+  return { kind: 'clearPredecessor', workload: subjectOf(checkpoint), pod: { namespace, name }, active, whole };
 }
 
 /** Whose it is, or a name for the pod itself. */

@@ -17,6 +17,7 @@ import {
 import type { OwnerState } from '../checkpoint/owner-wants.ts';
 import { isMarked } from '../checkpoint/selection.ts';
 import { ownsPodName, type Workload, type WorkloadKey, workloadKey, workloadOf } from '../checkpoint/workload.ts';
+import { runsPredecessor } from '../predecessor/itself.ts';
 import { activeOf, checkpointsOf, isItsCopy, joinPredecessor } from '../predecessor/observe.ts';
 import type { DiskSnapshot } from './disk.ts';
 import type { ApiSnapshot, RuntimeSnapshot, Sandbox } from './snapshots.ts';
@@ -117,7 +118,8 @@ export function observe(given: Snapshots, copier: Copier): Observation {
 function markedPods(pods: ReadonlyMap<string, V1Pod>): Map<WorkloadKey, V1Pod[]> {
   const marked = new Map<WorkloadKey, V1Pod[]>();
   for (const pod of pods.values()) {
-    if (!isMarked(pod) || hasEnded(pod)) continue;
+    // bootkube's own pods are marked, too; one that waits for the lock is nothing to bring back.
+    if (!isMarked(pod) || hasEnded(pod) || runsPredecessor(pod)) continue;
     const key = workloadKey(workloadOf(pod));
     marked.set(key, [...(marked.get(key) ?? []), pod]);
   }

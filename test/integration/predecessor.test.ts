@@ -64,8 +64,11 @@ function effects(): Effects {
     runtime: { stopContainer: no, stopSandbox: no, removeContainer: no },
   };
 }
-const clear = (whole = true, name = NAME) =>
-  act({ kind: 'clearPredecessor', workload: SCHEDULER, pod: { namespace: 'kube-system', name }, whole }, effects());
+const clear = (name = NAME, more: { active?: string; whole?: boolean } = {}) =>
+  act(
+    { kind: 'clearPredecessor', workload: SCHEDULER, pod: { namespace: 'kube-system', name }, active: undefined, whole: true, ...more },
+    effects(),
+  );
 
 /** Every path below a directory. */
 const tree = async (directory: string): Promise<string[]> => (await readdir(directory, { recursive: true }).catch(() => [])).sort();
@@ -207,7 +210,7 @@ describe('what it left', () => {
     ]);
     // A removal that was interrupted, or that somebody else did: again is no error.
     await clear();
-    await clear(true, 'kube-scheduler-other');
+    await clear('kube-scheduler-other');
     const { checkpoints, empty } = await predecessor();
     expect(checkpoints).toEqual([]);
     await act({ kind: 'tidyPredecessor', directories: empty }, effects());
@@ -220,7 +223,7 @@ describe('what it left', () => {
     await expect(clear()).rejects.toThrow(/is active/);
     expect(await host.active()).toEqual([FILE]);
     const file = await leave(bootkube, bootkubePod('pod-checkpointer-8wxtg', 'u'), { active: true });
-    await clear(false, 'pod-checkpointer-8wxtg');
+    await clear('pod-checkpointer-8wxtg', { active: file, whole: false });
     expect(await host.active()).toEqual([FILE]);
     expect(await readdir(join(host.dir, 'inactive-manifests'))).toContain(file);
   });

@@ -42,7 +42,7 @@ describe("a node of bootkube's pod-checkpointer", () => {
     await bootstrap(node);
     await apply(node.api(), predecessorsDaemonSet());
     await node.waitFor('the predecessor works', async () => (await running()).includes('checkpoint'), 60_000);
-    await predecessorSaves();
+    await (await whatItSaves())();
   }, 180_000);
   afterEach(({ task }) => {
     if (task.result?.state === 'fail')
@@ -74,25 +74,23 @@ describe("a node of bootkube's pod-checkpointer", () => {
     return items.filter(({ metadata }) => metadata?.annotations?.['kubernetes.io/config.mirror'] === undefined);
   };
 
-  /** What it has on the disk while all is well: a manifest and the Secrets of each marked pod, its own active. */
-  async function predecessorSaves(): Promise<void> {
-    for (const pod of await pods()) {
-      const names = (pod.spec?.volumes ?? []).flatMap(({ secret }) => (secret?.secretName === undefined ? [] : [secret.secretName]));
-      const secrets = await Promise.all(
-        names.map(async (name) => {
-          const { data = {} } = (await node.api().request('GET', `/api/v1/namespaces/kube-system/secrets/${name}`)) as V1Secret;
-          return [
-            name,
-            Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()])),
-          ] as const;
-        }),
-      );
-      const active = pod.metadata?.name?.startsWith('pod-checkpointer') === true;
-      await leave({ base: node.layout.kubernetes, manifests: node.layout.manifests }, pod, {
-        secrets: Object.fromEntries(secrets),
-        active,
-      });
-    }
+  /** What it has on the disk while all is well, as a function that puts it there: a manifest and the Secrets of each marked pod, its own active. */
+  async function whatItSaves(): Promise<() => Promise<void>> {
+    const all = await Promise.all(
+      (await pods()).map(async (pod) => {
+        const names = (pod.spec?.volumes ?? []).flatMap(({ secret }) => (secret?.secretName === undefined ? [] : [secret.secretName]));
+        return { pod, secrets: Object.fromEntries(await Promise.all(names.map(async (name) => [name, await secretData(name)] as const))) };
+      }),
+    );
+    const place = { base: node.layout.kubernetes, manifests: node.layout.manifests };
+    return async () => {
+      for (const { pod, secrets } of all)
+        await leave(place, pod, { secrets, active: pod.metadata?.name?.startsWith('pod-checkpointer') === true });
+    };
+  }
+  async function secretData(name: string): Promise<Record<string, string>> {
+    const { data = {} } = (await node.api().request('GET', `/api/v1/namespaces/kube-system/secrets/${name}`)) as V1Secret;
+    return Object.fromEntries(Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]));
   }
 
   const left = (): string[] => DIRECTORIES.filter((name) => readdirSync(node.layout.kubernetes).includes(name));
@@ -149,8 +147,10 @@ describe("a node of bootkube's pod-checkpointer", () => {
   }, 120_000);
 
   it('that loses its power while copies of bootkube run comes back with them, and they leave as ours would', async () => {
-    await predecessorSaves();
+    const save = await whatItSaves();
     await powerOff();
+    // Not while ours works, which would remove what it does not need.
+    await save();
     const inactive = join(node.layout.kubernetes, 'inactive-manifests');
     for (const file of await readdir(inactive)) await copyFile(join(inactive, file), join(node.layout.manifests, file));
     // As if ours had never been there.
@@ -168,8 +168,10 @@ describe("a node of bootkube's pod-checkpointer", () => {
   }, 180_000);
 
   it('that loses its power while a checkpoint is half removed comes back, and the rest is removed', async () => {
-    await predecessorSaves();
+    const save = await whatItSaves();
     await powerOff();
+    // Not while ours works, which would remove what it does not need.
+    await save();
     const inactive = join(node.layout.kubernetes, 'inactive-manifests');
     for (const file of await readdir(inactive)) if (file.includes('kube-scheduler')) await rm(join(inactive, file));
     await mkdir(join(node.layout.kubernetes, 'checkpoint-configmaps/kube-system'), { recursive: true });

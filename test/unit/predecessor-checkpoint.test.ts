@@ -103,14 +103,10 @@ describe("a manifest of bootkube's pod-checkpointer", () => {
     expect(workloadIn(`${'a'.repeat(57)}-x7k2f`, { 'controller-revision-hash': 'h' })).toBeUndefined();
   });
 
-  it('of the pod-checkpointer itself is known by its program, by its lock, or by what it cannot do without', () => {
-    const run = (container: object, volumes: object[] = []) =>
-      parse({ ...MANIFEST, spec: { containers: [{ name: 'c', ...container }], volumes } })?.isCheckpointer;
-    const env = ['NODE_NAME', 'POD_NAME', 'POD_NAMESPACE'].map((name) => ({ name, value: 'x' }));
-    const directory = [{ name: 'etc-kubernetes', hostPath: { path: '/etc/kubernetes' } }];
-    expect(run({ args: ['--kubeconfig=/etc/checkpointer/kubeconfig'], env }, directory)).toBe(true);
-    expect(run({ env }, [{ name: 'other', hostPath: { path: '/etc/kubernetes/pki' } }])).toBe(false);
-    expect(run({ env: env.slice(1) }, directory)).toBe(false);
+  it('of the pod-checkpointer itself is known by its program or by its lock, and ours is not taken for it', () => {
+    const run = (container: object) => parse({ ...MANIFEST, spec: { containers: [{ name: 'c', ...container }] } })?.isCheckpointer;
+    expect(run({ image: 'registry.local/bootkube:1', args: ['--lock-file=/var/run/lock/pod-checkpointer.lock'] })).toBe(true);
+    expect(run({ args: ['run', '--lock-file=/run/lock/pod-checkpointer.lock', '--self=kube-system/DaemonSet/x'] })).toBe(false);
     expect(run({ command: ['/checkpoint', '--lock-file=/var/run/lock/pod-checkpointer.lock'] })).toBe(true);
     expect(run({ image: 'quay.io/coreos/pod-checkpointer:v1', args: ['--lock-file=/run/lock/pod-checkpointer.lock'] })).toBe(true);
     expect(run({ command: ['kube-apiserver', '--lock-file=x'] })).toBe(false);

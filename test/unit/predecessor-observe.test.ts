@@ -139,6 +139,16 @@ describe('an active manifest of it', () => {
   });
 });
 
+it("a pod of bootkube's pod-checkpointer is nobody's parent, marked or not", () => {
+  const marked = (container: object): V1Pod => ({
+    ...pod('pod-checkpointer', 'uid-2'),
+    spec: { containers: [{ name: 'c', ...container }] },
+  });
+  const workloads = (container: object) => [...look({ isStored: false, pods: [marked(container)] }).seen.workloads.keys()];
+  expect(workloads({ command: ['/checkpoint', '--kubeconfig=/etc/checkpointer/kubeconfig'] })).toEqual([]);
+  expect(workloads({ args: ['run', '--lock-file=/run/lock/pod-checkpointer.lock'] })).toEqual(['kube-system/DaemonSet/pod-checkpointer']);
+});
+
 describe('the pod of a checkpoint', () => {
   it('is listed, not listed, or nobody knows', () => {
     const listed = (given: Given) => look(given).theirs?.map((one) => one.listed);

@@ -207,6 +207,7 @@ describe("a checkpoint that bootkube's pod-checkpointer left", () => {
         kind: 'clearPredecessor',
         workload: SCHEDULER,
         pod: { namespace: 'kube-system', name: 'kube-scheduler-fd55v' },
+        active: undefined,
         whole: true,
       },
     ]);
@@ -393,6 +394,29 @@ describe('its copy of itself', () => {
       });
       expect(actions, JSON.stringify(world)).toEqual(expectedOfItself(world));
     }
+  });
+
+  it('and its copy of this one: both go when a copy of ours would lead, the latter whatever becomes of its pod', () => {
+    const file = 'kube-system-pod-checkpointer-x7k2f.json';
+    const ofOurs = checkpoint({ name: 'pod-checkpointer-x7k2f', workload: SELF, copy: undefined, active: file, listed: true });
+    const own = workload(SELF, {
+      parent: { state: 'present', pod: parent({ kind: 'copy', copy: copyOf('self', TRAITS) }) },
+      parentPods: [runtimePod('running')],
+      stored: stored([generation(1, 'self', TRAITS)], { newest: 1, proven: 1 }),
+      active: [{ file: 'pod-checkpointer.x.json', generation: 1, activation: 1 }],
+      copyPods: [copyPod(1)],
+    });
+    const actionsOf = (seen: WorkloadObservation, removable: boolean, active: string | undefined) =>
+      decide(
+        { workloads: new Map() },
+        observation([seen], { self: workloadKey(SELF), predecessor: { checkpoints: [{ ...ofOurs, active }], removable, empty: [] } }),
+        POLICY,
+      ).actions.flatMap((action) => (action.kind === 'clearPredecessor' ? [[action.active, action.whole]] : []));
+    expect(actionsOf(own, true, file)).toEqual([[file, true]]);
+    expect(actionsOf(own, false, file)).toEqual([[file, false]]);
+    expect(actionsOf(own, false, undefined)).toEqual([]);
+    expect(actionsOf({ ...own, active: [] }, true, file)).toEqual([]);
+    expect(actionsOf({ ...own, stored: undefined }, true, file)).toEqual([]);
   });
 
   it('is never adopted', () => {
