@@ -2,6 +2,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { Command, Option } from 'commander';
 import type { ApiState } from '../checkpoint/model.ts';
+import { workloadsPath } from '../checkpoint/store/paths.ts';
 import { isErrno, readRegular } from '../platform/durable.ts';
 import type { PredecessorSnapshot } from '../predecessor/read.ts';
 import type { Recovered, RecoveryAction, RecoveryPlan, Seen } from '../recovery/boot.ts';
@@ -97,7 +98,7 @@ async function atBoot(options: RecoverOptions): Promise<number> {
       process.stdout.write(asTable(planRecovery(seen)));
       return 0;
     }
-    await makeStore(options);
+    await makeStore(options, planRecovery(seen));
     return report(await recover(seen, place));
   } finally {
     if (typeof lock === 'object') lock.release();
@@ -145,7 +146,7 @@ async function byHand(options: RecoverOptions): Promise<number> {
       const plan = planRecovery(seen);
       shown = asTable(plan);
       if (shown === agreed) {
-        await makeStore(options);
+        await makeStore(options, plan);
         return report(await recover(seen, place));
       }
       say(agreed === undefined ? `no control plane answers (${detailOf(api)})\n` : '\nit is not what it was when you were asked:\n');
@@ -156,7 +157,7 @@ async function byHand(options: RecoverOptions): Promise<number> {
       }
       if (dryRun) return 0;
       if (options.yes === true) {
-        await makeStore(options);
+        await makeStore(options, plan);
         return report(await recover(seen, place));
       }
     } finally {
@@ -183,11 +184,14 @@ async function load({ checkpointDir, podManifestPath, bootIdFile }: RecoverOptio
   return [probe, boot, place, await readBootId(bootIdFile)] as const;
 }
 
-/** Only where there is none: a store that is full or read-only is used as it is. */
-async function makeStore({ checkpointDir }: RecoverOptions): Promise<void> {
-  if (await isDirectory(checkpointDir)) return;
+/**
+ * Only for what is to be stored, where there is none, or the directory that the kubelet made for a checkpointer that has never led: any other store is used
+ * as it is. What keeps one from being made keeps every copy from being stored, and is said then.
+ */
+async function makeStore({ checkpointDir }: RecoverOptions, { actions }: RecoveryPlan): Promise<void> {
+  if (!actions.some(({ kind }) => kind === 'adopt') || (await isDirectory(workloadsPath(checkpointDir)))) return;
   const { prepareStore } = await import('../checkpoint/store/layout.ts');
-  await prepareStore(checkpointDir);
+  await prepareStore(checkpointDir).catch(() => undefined);
 }
 
 /** Before the kubelet a lock that cannot be had at all (no flock(1), a read-only /run) is no reason to stay down: nobody can lead by it. */
