@@ -215,6 +215,8 @@ export interface Observation {
   readonly workloads: ReadonlyMap<WorkloadKey, WorkloadObservation>;
   /** Workloads that were moved out of use and are still kept; absent where there are none. */
   readonly retired?: readonly Retired[];
+  /** A static pod of somebody else's that runs an API server: its file. Only looked for where a workload that served the API is retired. */
+  readonly staticApiServer?: string;
   /** What bootkube's pod-checkpointer left; absent where nothing of it is there, or it cannot be read. */
   readonly predecessor?: Predecessor;
 }

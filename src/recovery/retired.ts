@@ -2,8 +2,8 @@
  * What becomes of retired workloads. They are kept for `--retain`, because an API server that says that a pod is gone can be the last thing that it says:
  * who deletes the API server's own DaemonSet has confirmed an absence that takes everything with it.
  *
- * So they come back when the API server is unreachable and nothing in the store can bring it up: the workload that served it was retired and nothing has
- * taken its place. The others come back with it, except those that are there again. Where the API server goes away for another reason nothing comes back:
+ * So they come back when the API server is unreachable and nothing can bring it up: the workload that served it was retired and nothing has taken its
+ * place, neither in the store nor as somebody else's static pod, which may have the port for itself and just be starting. The others come back with it, except those that are there again. Where the API server goes away for another reason nothing comes back:
  * what somebody deleted must not run again at every restart of the API server.
  *
  * One whose owner had moved to other nodes stays away, whatever becomes of the API server: this node is no master any more.
@@ -25,10 +25,10 @@ export interface Retirements {
 const NONE: Retirements = { actions: [], wakeAt: undefined, revived: [] };
 
 export function retirements(observation: Observation, policy: Policy, apiUnreachableSince: Millis | undefined): Retirements {
-  const { api, retired, now } = observation;
+  const { api, retired, now, staticApiServer } = observation;
   if (retired === undefined || retired.length === 0) return NONE;
   if (api.state === 'ok') return discard(retired, policy);
-  if (api.state !== 'unreachable') return NONE;
+  if (api.state !== 'unreachable' || staticApiServer !== undefined) return NONE;
   const needed = replaceable(observation, retired);
   if (!needed.some(({ servesApi }) => servesApi)) return NONE;
   const coldBoot = observation.settledBootId !== observation.bootId;

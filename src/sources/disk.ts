@@ -3,7 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { V1Pod } from '@kubernetes/client-node';
 import { activated } from '../checkpoint/materialize.ts';
-import type { GenerationNumber } from '../checkpoint/model.ts';
+import type { GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
 import { MANIFEST_LIMIT, MAX_NUMBER } from '../checkpoint/store/format.ts';
 import { generationPath, workloadPath, workloadsPath } from '../checkpoint/store/paths.ts';
 import { type IndexCache, readStore, type StoreSnapshot } from '../checkpoint/store/read.ts';
@@ -15,6 +15,7 @@ import { hasTraces } from '../predecessor/traces.ts';
 import { editsOfFile } from '../recovery/edits.ts';
 import { type FoundManifest, identify, readManifests } from '../recovery/manifests.ts';
 import { damageOfActive, type Verified } from './active-generations.ts';
+import { findStaticApiServer, type Understood } from './static-api-server.ts';
 
 export type DiskSnapshot =
   | {
@@ -23,6 +24,8 @@ export type DiskSnapshot =
       readonly manifests: readonly DiskManifest[];
       /** What bootkube's pod-checkpointer left; absent on a node where nothing of it is. */
       readonly predecessor?: PredecessorSnapshot;
+      /** File of a static pod of somebody else's that runs an API server; only looked for where it matters, see recovery/retired.ts. */
+      readonly staticApiServer?: string;
     }
   | { readonly state: 'unknown'; readonly detail: string };
 
@@ -45,6 +48,7 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
   const { read, forgetUnread } = remembering;
   const damage = new Map<string, string>();
   const copies: CopyCache = new Map();
+  const understood: Understood = new WeakMap();
   let wasThere = false;
 
   /** A store that was there and is not, is on a file system that was unmounted: it is not empty. */
@@ -69,11 +73,15 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
     for (const [directory, detail] of found) damage.set(directory, detail);
     if (found.size > 0) return look();
     const predecessor = await lookForPredecessor(store);
+    const staticApiServer = store.retired.some(({ stored }) => servesApi(stored))
+      ? await findStaticApiServer(podManifestPath, read, understood)
+      : undefined;
     return {
       state: 'ok',
       store: counted(store, manifests),
       manifests: await withEdits(checkpointDir, store, manifests, compared),
       ...(predecessor && { predecessor }),
+      ...(staticApiServer !== undefined && { staticApiServer }),
     };
   }
 
@@ -100,6 +108,8 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
     },
   };
 }
+
+const servesApi = ({ generations }: StoredWorkload): boolean => [...generations.values()].some(({ traits }) => traits.servesApi);
 
 /** In quarantine, deleted, or retired and verified anew when it comes back. */
 async function forgetGone(damage: Map<string, string>): Promise<void> {

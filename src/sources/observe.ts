@@ -107,6 +107,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
       age,
       servesApi: [...stored.generations.values()].some(({ traits }) => traits.servesApi),
     })),
+    ...(disk.staticApiServer !== undefined && { staticApiServer: disk.staticApiServer }),
     disk: { state: 'ok' },
     self,
     absences: api.absences,

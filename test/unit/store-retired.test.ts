@@ -21,15 +21,21 @@ const present = (of: Workload, servesApi: boolean) =>
 interface Given {
   readonly api: ApiState;
   readonly retired: readonly Retired[];
+  readonly staticApiServer?: string;
   readonly there?: readonly ReturnType<typeof workload>[];
   /** Milliseconds. */
   readonly unreachableFor?: number;
   readonly coldBoot?: boolean;
 }
 
-function actions({ api, retired, there = [], unreachableFor, coldBoot = false }: Given): Action[] {
+function actions({ api, retired, there = [], unreachableFor, coldBoot = false, staticApiServer }: Given): Action[] {
   const memory = unreachableFor === undefined ? EMPTY_MEMORY : { ...EMPTY_MEMORY, apiUnreachableSince: NOW - unreachableFor };
-  const seen = observation(there, { api, retired, ...(coldBoot ? { settledBootId: 'boot-0' } : {}) });
+  const seen = observation(there, {
+    api,
+    retired,
+    ...(staticApiServer === undefined ? {} : { staticApiServer }),
+    ...(coldBoot ? { settledBootId: 'boot-0' } : {}),
+  });
   return decide(memory, seen, { ...POLICY, retain: 24 * HOUR }).actions.filter(({ kind }) => kind === 'revive' || kind === 'discard');
 }
 
@@ -64,6 +70,13 @@ describe('a retired API server', () => {
   test('stays where it is when it is there again, or another API server is', () => {
     expect(actions({ api: UNREACHABLE, retired: all, there: [present(APISERVER, true)], unreachableFor: HOUR })).toEqual([]);
     expect(actions({ api: UNREACHABLE, retired: all, there: [present(CONTROLLERS, true)], unreachableFor: HOUR })).toEqual([]);
+  });
+
+  test('stays away where somebody else has a static pod for it, also after a boot', () => {
+    for (const coldBoot of [false, true])
+      expect(actions({ api: UNREACHABLE, retired: all, unreachableFor: HOUR, coldBoot, staticApiServer: 'kube-apiserver.yaml' })).toEqual(
+        [],
+      );
   });
 
   test('brings back only what is not there again, and of each workload what was retired last', () => {

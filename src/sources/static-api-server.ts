@@ -1,0 +1,43 @@
+/**
+ * Whether the kubelet is to run an API server that is none of our copies: kubeadm's static pod, say, on a node whose control plane went back to static pods.
+ * What is retired has no place beside it.
+ */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { V1Pod } from '@kubernetes/client-node';
+import { load } from 'js-yaml';
+import { traitsOf } from '../checkpoint/copy/traits.ts';
+import { MANIFEST_LIMIT } from '../checkpoint/store/format.ts';
+import { isErrno } from '../platform/durable.ts';
+import type { ReadFile } from '../platform/remembered.ts';
+import { isOurs } from '../recovery/manifests.ts';
+
+/** By the bytes of a file, which are the same ones for as long as it does not change. */
+export type Understood = WeakMap<Buffer, boolean>;
+
+/** The name of its file in the kubelet's directory. Throws where that cannot be read: that is not the same as an empty one. */
+export async function findStaticApiServer(directory: string, read: ReadFile, understood: Understood): Promise<string | undefined> {
+  for (const file of (await readdir(directory)).sort()) {
+    // The kubelet ignores names that begin with a dot.
+    if (file.startsWith('.') || isOurs(file)) continue;
+    const bytes = await read(join(directory, file), MANIFEST_LIMIT).catch((error: unknown) => {
+      if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'EIO')) throw error;
+      return undefined;
+    });
+    if (bytes === undefined) continue;
+    const runs = understood.get(bytes) ?? runsApiServer(bytes);
+    understood.set(bytes, runs);
+    if (runs) return file;
+  }
+  return undefined;
+}
+
+/** Of what the kubelet would refuse, too: it is whoever put it there that knows what the node is to run. */
+function runsApiServer(bytes: Buffer): boolean {
+  try {
+    const pod = load(bytes.toString('utf8')) as Partial<V1Pod> | null | undefined;
+    return pod?.kind === 'Pod' && Array.isArray(pod.spec?.containers) && traitsOf(pod as V1Pod).servesApi;
+  } catch {
+    return false;
+  }
+}
