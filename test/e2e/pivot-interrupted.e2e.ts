@@ -1,6 +1,8 @@
 /** A pivot on a real node that is killed at each of its steps in turn: the control plane works all the time, and the next run goes on. */
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { readStore } from '../../src/checkpoint/store/read.ts';
 import { readJournal } from '../../src/pivot/journal.ts';
 import { STEPS } from '../../src/pivot/steps.ts';
 import { readDaemonLog } from './support/daemon-log.ts';
@@ -10,6 +12,7 @@ import { seenBetween } from './support/outages.ts';
 import { begin, type Line, manifestsOf, nodeOfStaticPods, type PivotNode, type Ran, stepOf, type Way } from './support/pivoting.ts';
 import { load, remember } from './support/results.ts';
 import { machineHere, noMachine, resultsFile } from './support/scenario.ts';
+import { activeCopies } from './support/settled.ts';
 
 const COMMAND_MS = 600_000;
 const steps = STEPS.map(({ component, kind }, index) => [index + 1, component, kind] as const);
@@ -100,4 +103,13 @@ describe.skipIf(noMachine('a pivot that is interrupted')).each([
     },
     COMMAND_MS,
   );
+
+  it.runIf(way === 'unpivot')('comes back from a power cut as static pods alone, although its copies are kept', async () => {
+    expect((await readStore(node().files.store)).retired.map(({ workload }) => workload.name)).toContain('kube-apiserver');
+    const at = await node().powerCut();
+    await eventually(() => node().isReady, 120_000);
+    await eventually(async () => (await node().status())?.bootId === (await readFile(node().bootIdFile, 'utf8')).trim(), 120_000);
+    expect(await activeCopies(node(), 'pod-checkpointer')).toEqual(Object.keys(original));
+    expect(seenBetween(node().changes, at, Date.now()).unanswered).toEqual([]);
+  });
 });

@@ -165,6 +165,23 @@ describe('a control plane of static pods', () => {
     await expectWorking(node, 'after-unpivot');
   }, 300_000);
 
+  it('comes back from a power cut as static pods alone, although its copies are kept', async () => {
+    expect((await readStore(node.layout.checkpointDir)).retired.map(({ workload }) => workload.name)).toContain('kube-apiserver');
+    await node.powerOff();
+    await node.powerOn();
+    await node.waitFor('/readyz answers again', () => node.readyz.up() === true, 60_000);
+    await node.waitFor(
+      'the static pods and the checkpointer are Ready',
+      async () => {
+        const pods = await podsOf(node);
+        return pods.length === COMPONENTS.length + 2 && pods.every(isReady);
+      },
+      60_000,
+    );
+    expect((await node.manifests()).filter((file) => file.startsWith('pod-checkpointer.kube-system.kube-'))).toEqual([]);
+    await expectWorking(node, 'static-after-power-cut');
+  }, 180_000);
+
   describe('a second time, with its credentials in Secrets', () => {
     let before: ReturnType<typeof manifestsOf>;
 
