@@ -113,12 +113,11 @@ async function look({ podManifestPath, read, copies, wanted }: PredecessorPlace)
   return { state: 'ok', checkpoints, removable: await areWritable(base), empty: await emptyDirectories(base) };
 }
 
-/** The manifest by which the kubelet starts the pod-checkpointer itself, or would, from its own directory. Throws what the file system answers. */
+/** The manifest by which the kubelet starts the pod-checkpointer itself; it keeps one there while it works. Throws what the file system answers. */
 export async function findItself(podManifestPath: string): Promise<string | undefined> {
-  for (const directory of [podManifestPath, join(dirname(podManifestPath), INACTIVE)])
-    for (const { file, manifest } of (await readManifests(directory, readRegular)).values())
-      if (manifest.isCheckpointer) return join(directory, file);
-  return undefined;
+  const manifests = await readManifests(podManifestPath, readRegular);
+  const itself = [...manifests.values()].find(({ manifest }) => manifest.isCheckpointer);
+  return itself && join(podManifestPath, itself.file);
 }
 
 interface Read {
