@@ -28,7 +28,7 @@ import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { retirements } from '../recovery/retired.ts';
 import { marks, rollBack } from '../recovery/rollback.ts';
 import { type Others, self } from '../recovery/self.ts';
-import { forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
+import { copiesToAsk, forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
 import { type Memory, remember, type WorkloadMemory } from './memory.ts';
 import {
   type Action,
@@ -122,8 +122,8 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
 function questionsOf(cases: ReadonlyMap<WorkloadKey, Case>): Questions {
   const all = [...cases];
   return {
-    probes: all.flatMap(([key, { workload, memory, observation }]) =>
-      observation.self === key ? [] : probesToAsk(workload, memory, observation),
+    probes: all.flatMap(([key, given]) =>
+      given.observation.self === key ? [] : [...probesToAsk(given.workload, given.memory, given.observation), ...copiesToAsk(given)],
     ),
     owners: all.filter(([, { workload }]) => workload.parent.state === 'absent' && workload.stored !== undefined).map(([key]) => key),
     refusals: all.flatMap(([, given]) => {

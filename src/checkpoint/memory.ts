@@ -25,6 +25,8 @@ export interface WorkloadMemory {
   readonly came?: { readonly since: Millis; readonly absentFor: Millis };
   /** Uid of the parent that has had a container in the runtime: it got all that only the API server has. */
   readonly started?: string;
+  /** Uid of the copy whose own readiness probes were answered once. */
+  readonly served?: string;
   /** A copy is active and its parent is back in the API since then. */
   readonly handBackSince?: Millis;
   /** The parent was last seen under this name. */
@@ -157,6 +159,7 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
       parent !== undefined && workload.parentPods.some(({ uid, created }) => uid === parent.uid && created > 0)
         ? parent.uid
         : memory.started,
+    served: workload.copyPods.find(({ uid }) => uid === memory.served || workload.answering?.get(uid) === true)?.uid,
     lastParent: parent === undefined ? memory.lastParent : { name: parent.name, uid: parent.uid },
     leaving,
     askedAt: workload.parent.state === 'absent' ? memory.askedAt : undefined,

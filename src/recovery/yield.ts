@@ -1,5 +1,12 @@
 /** Rule 4, yield: an active copy makes room for its parent, and comes back if the parent does not come up. */
-import { type Action, OF_PREDECESSOR, type RuntimePod, type Traits, type WorkloadObservation } from '../checkpoint/model.ts';
+import {
+  type Action,
+  OF_PREDECESSOR,
+  type Questions,
+  type RuntimePod,
+  type Traits,
+  type WorkloadObservation,
+} from '../checkpoint/model.ts';
 import { digestOfParent } from '../checkpoint/parents.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import type { WorkloadKey } from '../checkpoint/workload.ts';
@@ -54,6 +61,22 @@ const hasStarted = ({ workload: { parent }, memory }: Pick<Case, 'workload' | 'm
 const isStarting = (workload: WorkloadObservation): boolean => parentPods(workload).some((pod) => pod.alive > 0);
 
 /**
+ * A copy that serves the API is not taken away before it was ready for the first time, by its own readiness probes: who waits for an API server gets one
+ * as soon as with a static pod. A parent that finds the port taken in the meantime is started again a second later. Of probes that only the kubelet can do
+ * there is no answer.
+ */
+const isComingUp = ({ workload, memory }: Pick<Case, 'workload' | 'memory'>): boolean =>
+  servesApi(workload) && workload.copyPods.some(({ uid }) => uid !== memory.served && workload.answering?.get(uid) === false);
+
+/** Copies whose readiness decides when they may go: asked from their start on, so that the answer is there when it is needed. */
+export function copiesToAsk({ observation, workload, memory }: Pick<Case, 'observation' | 'workload' | 'memory'>): Questions['probes'] {
+  if (observation.runtime.state !== 'ok' || !servesApi(workload)) return [];
+  return workload.copyPods.flatMap(({ uid, generation, running }) =>
+    running === 0 || uid === memory.served || generation === OF_PREDECESSOR ? [] : [{ workload: workload.workload, uid, generation }],
+  );
+}
+
+/**
  * Which workload may begin an exclusive yield now. One at a time; the one that serves the API goes only when every other parent has a container, since
  * they need it until then, and the others let it go first, so that the outage of its hand-back falls into the time when the node comes up anyway.
  * Nobody waits for longer than `downFor` for a parent that does not come.
@@ -68,7 +91,7 @@ export function nextToYield(
     pending.filter(([, { workload }]) => servesApi(workload)),
     pending.filter(([, { workload }]) => !servesApi(workload)),
   ];
-  const first = serving.find(([, { workload }]) => isStarting(workload));
+  const first = serving.find(([, given]) => isStarting(given.workload) && (!isComingUp(given) || waitedLong(given)));
   if (first !== undefined && others.every(([, other]) => hasStarted(other) || waitedLong(other))) return first[0];
   if (serving.some(([, given]) => !waitedLong(given))) return undefined;
   return others.find(([, { workload }]) => isStarting(workload))?.[0];
@@ -139,9 +162,11 @@ function exclusive({ observation: { now }, policy, workload, memory, mayYield }:
       };
     const why = !hasStarted({ workload, memory })
       ? 'the parent has no container yet'
-      : isStarting(workload)
-        ? 'another workload goes first'
-        : "the parent's container ended; its next start is waited for";
+      : isComingUp({ workload, memory })
+        ? 'it is not ready yet'
+        : isStarting(workload)
+          ? 'another workload goes first'
+          : "the parent's container ended; its next start is waited for";
     return { reason: 'YieldPending', message: `the copy runs; ${why}`, flux: true, wakeAt: now + LOOK_AGAIN };
   }
   const deadline = now + policy.trialDeadline;

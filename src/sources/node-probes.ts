@@ -11,7 +11,7 @@ import { http, https } from '../platform/builtin.ts';
 
 export interface NodeProbeSource {
   ask(probes: Questions['probes']): void;
-  /** Whether the pods that were asked about last answered all of their probes; one without an answer yet is not there. By pod uid. */
+  /** Whether the pods that were asked about last answered all of their probes; one without an answer, or that cannot be asked, is not there. By uid. */
   snapshot(): ReadonlyMap<string, boolean>;
 }
 
@@ -24,9 +24,10 @@ export function createNodeProbeSource(
   const asking = new Set<string>();
   const askOne = async (workload: Workload, uid: string, generation: GenerationNumber): Promise<void> => {
     const probes = await load(workload, generation).then(readinessProbes, () => undefined);
-    const answer = probes !== undefined && (await Promise.all(probes.map(isAnswered))).every(Boolean);
+    const answer = probes === undefined ? undefined : (await Promise.all(probes.map(isAnswered))).every(Boolean);
     const before = answers.get(uid);
-    answers = new Map([...answers, [uid, answer]]);
+    answers = new Map([...answers].filter(([other]) => other !== uid));
+    if (answer !== undefined) answers = new Map([...answers, [uid, answer]]);
     asking.delete(uid);
     if (answer !== before) onChange();
   };

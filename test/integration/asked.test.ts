@@ -91,14 +91,18 @@ describe('pods that are asked whether they are ready', () => {
     expect(source.snapshot().size).toBe(0);
   });
 
-  it('are not ready where their generation cannot be read', async () => {
+  it('have no answer where their generation cannot be read, or their probe not be done from here', async () => {
+    const exec: V1Pod = { spec: { containers: [{ name: 'a', readinessProbe: { exec: { command: ['true'] } } }] } };
     const source = createNodeProbeSource(
-      () => Promise.reject(new Error('EIO')),
+      async (_, generation) => {
+        if (generation === 1) throw new Error('EIO');
+        return generation === 2 ? exec : { spec: { containers: [{ name: 'a' }] } };
+      },
       () => undefined,
     );
-    source.ask([{ workload: WORKLOAD, uid: 'u', generation: 1 }]);
-    await until(() => source.snapshot().has('u'), 2_000);
-    expect(source.snapshot().get('u')).toBe(false);
+    source.ask([1, 2, 3].map((generation) => ({ workload: WORKLOAD, uid: `u${generation}`, generation })));
+    await until(() => source.snapshot().has('u3'), 2_000);
+    expect([...source.snapshot()]).toEqual([['u3', true]]);
   });
 });
 

@@ -120,6 +120,27 @@ describe('yield', () => {
     expect(kinds(later)).toEqual(['makeRoom kube-apiserver']);
   });
 
+  it('does not take an API server away before its own readiness probes were answered once, but not for ever', () => {
+    const uid = copyPod(1).uid;
+    const api = (answer?: boolean) => ({
+      ...handingBack(APISERVER, API, 'created'),
+      ...(answer !== undefined && { answering: new Map([[uid, answer]]) }),
+    });
+    const starting = decide(EMPTY_MEMORY, observation([api(false)]), POLICY);
+    expect(kinds(starting)).toEqual([]);
+    expect(starting.reports.get(workloadKey(APISERVER))?.message).toBe('the copy runs; it is not ready yet');
+    expect(starting.questions.probes).toEqual([{ workload: APISERVER, uid, generation: 1 }]);
+    expect(kinds(decide(starting.memory, observation([api(true)], { now: NOW + 500 }), POLICY))).toEqual(['makeRoom kube-apiserver']);
+    expect(kinds(decide(starting.memory, observation([api(false)], { now: NOW + POLICY.downFor }), POLICY))).toEqual([
+      'makeRoom kube-apiserver',
+    ]);
+    // One that cannot be asked, and one that was ready and is not any more.
+    expect(kinds(decide(EMPTY_MEMORY, observation([api()]), POLICY))).toEqual(['makeRoom kube-apiserver']);
+    const ready = decide(EMPTY_MEMORY, observation([{ ...api(true), parentPods: [] }]), POLICY);
+    expect(ready.questions.probes).toEqual([]);
+    expect(kinds(decide(ready.memory, observation([api(false)], { now: NOW + 500 }), POLICY))).toEqual(['makeRoom kube-apiserver']);
+  });
+
   it('does not keep the API server for a parent that has started once and whose crash was removed from the runtime', () => {
     const crashed = { ...handingBack(SCHEDULER, EXCLUSIVE, 'ended'), parentPods: [runtimePod('ended', { endedContainerIds: ['c1'] })] };
     const first = decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended'), crashed]), POLICY);

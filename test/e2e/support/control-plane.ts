@@ -89,6 +89,9 @@ function specOf(component: Component, args: string[], volume: V1Volume): V1PodSp
         args,
         resources: { requests: { cpu: CPU[component] } },
         livenessProbe: { httpGet: { host: '127.0.0.1', port, path, scheme: 'HTTPS' }, initialDelaySeconds: 10, failureThreshold: 8 },
+        ...(component === 'kube-apiserver' && {
+          readinessProbe: { httpGet: { host: '127.0.0.1', port, path: '/readyz', scheme: 'HTTPS' }, periodSeconds: 1, timeoutSeconds: 15 },
+        }),
         volumeMounts: [{ name: volume.name, mountPath: volume.hostPath?.path ?? SECRETS, readOnly: true }],
       },
     ],
