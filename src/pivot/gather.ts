@@ -4,7 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import type { V1Node, V1Pod, V1Secret } from '@kubernetes/client-node';
 import { CONFIG_MIRROR } from '../checkpoint/annotations.ts';
 import { readClockAhead } from '../inspect/doctor/read-access.ts';
-import { readRegular } from '../platform/durable.ts';
+import { kindOf, readRegular } from '../platform/durable.ts';
 import type { Kubeconfig } from '../sources/api/kubeconfig.ts';
 import { type ManifestFacts, nodeFacts, type PivotFacts } from './checks.ts';
 import type { Cluster } from './cluster.ts';
@@ -14,6 +14,7 @@ import { type Difference, templateDifferences } from './differences.ts';
 import type { Credentials } from './journal.ts';
 import { leaseHolder } from './lease.ts';
 import { credentialFiles, credentialsSecret, secretOf, secretRefusals, type Wanted, withSecrets } from './secrets.ts';
+import { sharedFile } from './static-pod.ts';
 
 const MANIFEST_LIMIT = 1024 * 1024;
 const CLOCK_MS = 2_000;
@@ -96,6 +97,8 @@ async function readManifest(component: Component, { podManifestPath, from }: Gat
       if (bytes === undefined) throw new Error(`there is no file ${file}`);
       const pod = parseStaticPod(bytes.toString('utf8'), file);
       if (from.length > 0 && mainContainer(component, pod.spec?.containers ?? []) === undefined) continue;
+      if ((await kindOf(sharedFile(file))) !== 'absent')
+        throw new Error(`${sharedFile(file)} is there, where the static pod that shares its port would be written: move it away`);
       return { state: 'ok', manifest: { component, file, mode: (await stat(file)).mode & 0o777, bytes, pod } };
     } catch (error) {
       troubles.push(error instanceof Error ? error.message : String(error));

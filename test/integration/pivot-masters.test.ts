@@ -1,5 +1,5 @@
 /** Two masters of one cluster become self-hosted and go back, one after the other. */
-import { readdir, readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COMPONENTS } from '../../src/pivot/component.ts';
@@ -70,6 +70,16 @@ const kubePods = async (master: PlayedMaster) => (await master.pods()).filter((n
 const assigned = (component: (typeof COMPONENTS)[number]) => session.cluster.assigned(component);
 
 describe('two masters of one cluster', () => {
+  it('are not begun with where a file has the name of one that would be written and removed', async () => {
+    const file = join(one.manifests, 'kube-scheduler-shared.yaml');
+    await writeFile(file, "somebody's\n");
+    told = [];
+    expect((await pivot(optionsOf(one), session, voice)).kind).toBe('notReady');
+    expect(told.filter((line) => line.startsWith('fail'))).toEqual([expect.stringContaining(`${file} is there`)]);
+    expect(await readFile(file, 'utf8')).toBe("somebody's\n");
+    await rm(file);
+  }, 30_000);
+
   it('are made self-hosted one after the other, with the same DaemonSets', async () => {
     told = [];
     expect((await pivot(optionsOf(one), session, voice)).kind).toBe('arrived');
