@@ -7,8 +7,8 @@
  *  - **Its active copy is the copy in place** (generation and activation 0, see `observe`): it runs on, and yields to its parent, or to a copy of ours where
  *    it does not run, by the rules that hold for ours. Nothing is started beside it. One whose workload we have no copy of is left alone.
  *  - **Clear.** A checkpoint goes when its parent has run with the very copy that is proven for `--prove-after`, or when its workload was retired.
- *  - **Its copy of itself** goes once the API server has confirmed that its pod is gone (its DaemonSet is deleted) and a copy of ours is there to lead after
- *    the next boot. Before that it would only be written again.
+ *  - **Its copy of itself** goes once the API server has confirmed that its pod is gone (its DaemonSet is deleted) and a copy of ours would lead after the
+ *    next boot. Before that it would only be written again.
  *
  * Nothing is removed without an API server that answers, and nothing while this checkpointer leaves the node.
  */
@@ -128,11 +128,8 @@ function settledAt({ observation, predecessor, memory, policy }: Given, checkpoi
 
 /** While this checkpointer waited beside it, that one made a copy of its pod, too. This one has better. */
 function ofThisOne({ observation, predecessor }: Given, checkpoint: PredecessorCheckpoint): Fate {
-  const { api, self, workloads } = observation;
   const what = `bootkube's checkpoint ${nameOf(checkpoint)} of this checkpointer`;
-  const own = self === undefined ? undefined : workloads.get(self);
-  if (api.state !== 'ok' || own?.stored?.proven === undefined || own.active.length === 0)
-    return { kind: 'wait', says: `${what} stays until its own copy is active and proven` };
+  if (observation.api.state !== 'ok' || !wouldLead(observation)) return { kind: 'wait', says: `${what} stays until its own copy runs` };
   if (checkpoint.active === undefined && !predecessor.removable)
     return { kind: 'wait', says: `${what} is not needed any more, and its directory cannot be written to from here: remove it by hand` };
   return { kind: 'act', action: clear(checkpoint, predecessor.removable), says: `${what} is not needed any more: it is removed` };
@@ -141,13 +138,11 @@ function ofThisOne({ observation, predecessor }: Given, checkpoint: PredecessorC
 /** Its pods wait for the lock that is held here. What matters is that it does not come first after the next boot. */
 function ofItself(given: Given, checkpoint: PredecessorCheckpoint): Fate {
   const { observation, predecessor, memory, policy } = given;
-  const { api, now, self, absences, workloads, kubelet } = observation;
+  const { api, now, absences, kubelet } = observation;
   const what = `bootkube's pod-checkpointer (${nameOf(checkpoint)})`;
   if (api.state !== 'ok') return { kind: 'wait', says: `${what} stays: the API server does not answer` };
   if (checkpoint.listed === true) return { kind: 'wait', says: `${what} is still wanted on this node: delete its DaemonSet` };
-  const own = self === undefined ? undefined : workloads.get(self);
-  if (self !== undefined && (own?.stored?.proven === undefined || own.active.length === 0))
-    return { kind: 'wait', says: `${what} stays until the checkpointer's own copy is active and proven` };
+  if (!wouldLead(observation)) return { kind: 'wait', says: `${what} stays until the checkpointer's own copy runs` };
   if (kubelet.state === 'free') return { kind: 'wait', says: `${what} stays: no kubelet holds its lock` };
   if (checkpoint.uid === '' || absences.get(checkpoint.uid) === 'gone') {
     if (checkpoint.uid === '' && checkpoint.active !== undefined)
@@ -161,6 +156,20 @@ function ofItself(given: Given, checkpoint: PredecessorCheckpoint): Fate {
   if (now < askAt) return { kind: 'wait', says, wakeAt: askAt };
   const { name, uid } = checkpoint;
   return { kind: 'act', action: { kind: 'confirmAbsence', workload: subjectOf(checkpoint), pod: { name, uid } }, says };
+}
+
+/**
+ * After the next boot, in the place of bootkube's: a unit on the host, or the checkpointer's own copy, which is active and runs, be it that it waits, or is
+ * proven. After a power cut it is the copy that leads, and then nothing proves it: the DaemonSet's pod waits.
+ */
+function wouldLead({ self, workloads }: Observation): boolean {
+  if (self === undefined) return true;
+  const own = workloads.get(self);
+  if (own === undefined || own.active.length === 0) return false;
+  return (
+    own.stored?.proven !== undefined ||
+    own.copyPods.some(({ up, activation }) => up && own.active.some((one) => one.activation === activation))
+  );
 }
 
 function clear(checkpoint: PredecessorCheckpoint, whole: boolean): Action {

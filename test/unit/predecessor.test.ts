@@ -339,7 +339,7 @@ describe('its copy of itself', () => {
     listed: [true, false],
     absence: ['unasked', 'gone', 'present', 'unanswered'],
     // Where the daemon runs as a pod, whether its own copy would lead after a boot.
-    own: ['host', 'activeProven', 'active', 'proven'],
+    own: ['host', 'activeProven', 'activeRuns', 'active', 'proven'],
     kubelet: ['held', 'free', 'unknown'],
     active: [true, false],
     removable: [true, false],
@@ -369,9 +369,12 @@ describe('its copy of itself', () => {
         parent:
           world.api === 'ok' ? { state: 'present', pod: parent({ kind: 'copy', copy: copyOf('self', TRAITS) }) } : { state: 'unknown' },
         parentPods: [runtimePod('running')],
-        stored: stored([generation(1, 'self', TRAITS)], { newest: 1, ...(world.own === 'active' ? {} : { proven: 1 }) }),
+        stored: stored([generation(1, 'self', TRAITS)], {
+          newest: 1,
+          ...(world.own.startsWith('active') && world.own !== 'activeProven' ? {} : { proven: 1 }),
+        }),
         active: world.own === 'proven' ? [] : [{ file: 'pod-checkpointer.x.json', generation: 1, activation: 1 }],
-        copyPods: [copyPod(1)],
+        copyPods: world.own === 'activeRuns' ? [copyPod(1)] : [],
       });
       const absences = new Map<string, Absence>(world.absence === 'unasked' ? [] : [['uid-theirs', world.absence]]);
       const seen = observation(world.own === 'host' ? [] : [own], {
@@ -416,7 +419,8 @@ describe('its copy of itself', () => {
     expect(actionsOf(own, false, file)).toEqual([[file, false]]);
     expect(actionsOf(own, false, undefined)).toEqual([]);
     expect(actionsOf({ ...own, active: [] }, true, file)).toEqual([]);
-    expect(actionsOf({ ...own, stored: undefined }, true, file)).toEqual([]);
+    expect(actionsOf({ ...own, copyPods: [] }, true, file)).toEqual([[file, true]]);
+    expect(actionsOf({ ...own, stored: undefined, copyPods: [] }, true, file)).toEqual([]);
   });
 
   it('is never adopted', () => {

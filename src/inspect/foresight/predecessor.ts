@@ -57,7 +57,7 @@ export function predecessorFindings(seen: Seen): Finding[] {
           warning(
             'PredecessorStarts',
             `bootkube's pod-checkpointer starts with the kubelet (${itself.active}): after a power cut the first to take the lock works${itself.waitsFor === undefined ? '' : ` (${itself.waitsFor})`}`,
-            "Delete its DaemonSet; its copy of itself goes once a copy of this checkpointer is proven and the API server says that bootkube's pod is gone.",
+            "Delete its DaemonSet; its copy of itself goes once a copy of this checkpointer runs and the API server says that bootkube's pod is gone.",
           ),
         ]),
     ...(others.length === 0
