@@ -11,6 +11,8 @@ ARG BUILDER=docker.io/library/node:24.21.0-bookworm-slim@sha256:0e0ff40c39bc0878
 FROM ${BUILDER} AS build
 # A base that brings /src/node_modules is built on with INSTALL=true, where no registry can be reached.
 ARG INSTALL="npm ci --ignore-scripts --no-audit --no-fund"
+# Where such a base has another architecture's Node, libc and flock, beside its own that the build runs on.
+ARG SYSTEM=/
 ARG SOURCE_DATE_EPOCH
 ARG SOURCE_REVISION
 WORKDIR /src
@@ -19,7 +21,7 @@ RUN ${INSTALL}
 COPY LICENSE ./
 COPY scripts scripts
 COPY src src
-RUN node scripts/image-root.ts /image
+RUN node scripts/image-root.ts /image "${SYSTEM}"
 
 FROM scratch
 ARG VERSION

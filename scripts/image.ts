@@ -1,8 +1,9 @@
 // Builds the image with buildah, as root, without a daemon, and writes it as an OCI archive that is the same each time.
 //
-//     node scripts/image.ts [--name=registry.example.org/pod-checkpointer] [--out=dist] [--builder=<image> | --machine-base]
+//     node scripts/image.ts [--name=registry.example.org/pod-checkpointer] [--out=dist] [--builder=<image> | --machine-base [--arch=amd64|arm64]]
 //
-// --machine-base builds on this machine's own Node, libraries and node_modules instead of the Dockerfile's base, where no registry can be reached.
+// --machine-base builds on this machine's own Node, libraries and node_modules instead of the Dockerfile's base, where no registry of images can be reached.
+// With --arch for another architecture, Node comes from npm's registry and the rest from Debian's packages (foreign-system.ts); nothing of it is run.
 // SOURCE_DATE_EPOCH, SOURCE_REVISION and SOURCE_URL stand in the image; the first two are by default those of the commit.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -11,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { readVersion, sourceDateEpoch, sourceRevision } from './bundle.ts';
+import { type Architecture, fetchForeignSystem } from './foreign-system.ts';
 import { fillMachineBase } from './machine-base.ts';
 import { tar } from './tar.ts';
 
@@ -20,19 +22,36 @@ const { values } = parseArgs({
     out: { type: 'string', default: 'dist' },
     builder: { type: 'string' },
     'machine-base': { type: 'boolean', default: false },
+    arch: { type: 'string' },
   },
 });
 const version = await readVersion();
 const epoch = sourceDateEpoch();
 const revision = sourceRevision();
-const arch = process.arch === 'x64' ? 'amd64' : process.arch;
+const own = architecture(process.arch === 'x64' ? 'amd64' : process.arch);
+const arch = architecture(values.arch ?? own);
+if (arch !== own && !values['machine-base'])
+  throw new Error(
+    `--arch=${arch}: a base from a registry runs on a machine of its own architecture; expected --machine-base, or that machine`,
+  );
+/** In the machine's base: the other architecture's system. */
+const SYSTEM = '/system';
 
 const work = mkdtempSync(join(tmpdir(), 'image-'));
 try {
   const reference = `${values.name}:${version}`;
   const layout = join(work, 'layout');
   const builder = values['machine-base'] ? await machineBase() : values.builder;
-  buildah('build', '--isolation=chroot', '--identity-label=false', `--timestamp=${epoch}`, '--tag=built', ...buildArguments(builder), '.');
+  buildah(
+    'build',
+    '--isolation=chroot',
+    '--identity-label=false',
+    `--timestamp=${epoch}`,
+    `--arch=${arch}`,
+    '--tag=built',
+    ...buildArguments(builder),
+    '.',
+  );
   buildah('push', '--quiet', 'built', `oci:${layout}:${version}`);
   const archive = archiveOf(layout, reference);
   const file = join(values.out, `pod-checkpointer-${version}-linux-${arch}.oci.tar`);
@@ -53,16 +72,24 @@ function buildArguments(builder: string | undefined): string[] {
     SOURCE_URL: process.env['SOURCE_URL'] ?? '',
     ...(builder !== undefined && { BUILDER: builder }),
     ...(values['machine-base'] && { INSTALL: 'true' }),
+    ...(arch !== own && { SYSTEM }),
   };
   return Object.entries(given).map(([name, value]) => `--build-arg=${name}=${value}`);
+}
+
+function architecture(name: string): Architecture {
+  if (name !== 'amd64' && name !== 'arm64') throw new Error(`--arch=${name}: expected amd64 or arm64`);
+  return name;
 }
 
 /** Its name among buildah's images. */
 async function machineBase(): Promise<string> {
   const root = join(work, 'machine');
   await fillMachineBase(root, process.env['BUSYBOX'] ?? '/bin/busybox');
+  if (arch !== own) fetchForeignSystem(join(root, SYSTEM), arch);
   const container = buildah('from', 'scratch');
-  buildah('config', '--env=PATH=/usr/local/bin:/usr/bin:/bin', container);
+  // Called what it is the base of, or a build for another architecture would not take it. Its programs are this machine's.
+  buildah('config', `--arch=${arch}`, '--env=PATH=/usr/local/bin:/usr/bin:/bin', container);
   buildah('copy', '--quiet', container, root, '/');
   buildah('commit', '--quiet', '--rm', container, 'localhost/machine-base');
   rmSync(root, { recursive: true });

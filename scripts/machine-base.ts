@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { librariesOf } from './libraries.ts';
 import { packageDirectories } from './sbom.ts';
 
-/** Fills a directory with the base's files. Throws where the machine lacks one of them; needs busybox-static for a shell. */
+/** The base's files below `root`, for a build of this machine's own architecture. Throws where the machine lacks one; needs busybox-static for a shell. */
 export async function fillMachineBase(root: string, busybox: string): Promise<void> {
   const at = (path: string): string => {
     const place = join(root, path);
@@ -18,8 +18,7 @@ export async function fillMachineBase(root: string, busybox: string): Promise<vo
   mkdirSync(at('/tmp'), { mode: 0o1777 });
   copyFileSync(process.execPath, at('/usr/local/bin/node'));
   copyFileSync(flock, at(flock));
-  const libraries = new Set([process.execPath, flock].flatMap(librariesOf));
-  for (const library of libraries) copyFileSync(library, at(library));
+  for (const { path, file } of librariesOf([process.execPath, flock])) copyFileSync(file, at(path));
   // dpkg's database, from which the list of parts is made.
   if (existsSync('/var/lib/dpkg/status')) {
     copyFileSync('/var/lib/dpkg/status', at('/var/lib/dpkg/status'));

@@ -1,6 +1,7 @@
-// Makes everything that a release holds for this machine's architecture, the same bytes each time:
+// Makes everything that a release holds for this machine's architecture, or for those given, the same bytes each time:
 //
-//     node scripts/release.ts [--image=registry.example.org/pod-checkpointer] [--out=dist/release] [--machine-base | --builder=<image>]
+//     node scripts/release.ts [--image=registry.example.org/pod-checkpointer] [--out=dist/release]
+//                             [--builder=<image> | --machine-base [--arch=amd64] [--arch=arm64]]
 //
 //     checkpointer-<version>-linux-<arch>               the executable
 //     pod-checkpointer-<version>-linux-<arch>.oci.tar   the image, an OCI archive
@@ -9,7 +10,7 @@
 //     third-party-licenses.txt, CHANGELOG.md, LICENSE
 //     SHA256SUMS-<arch>                                 for sha256sum -c
 //
-// The executable is the one in the image, so it too is built on the Dockerfile's base. Root and buildah are needed. --machine-base as in image.ts.
+// The executable is the one in the image, so it too is built on the Dockerfile's base. Root and buildah are needed. --machine-base and --arch as in image.ts.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -26,27 +27,37 @@ const { values } = parseArgs({
     out: { type: 'string', default: 'dist/release' },
     builder: { type: 'string' },
     'machine-base': { type: 'boolean', default: false },
+    arch: { type: 'string', multiple: true, default: [process.arch === 'x64' ? 'amd64' : process.arch] },
   },
 });
 const version = await readVersion();
 const epoch = sourceDateEpoch();
-const arch = process.arch === 'x64' ? 'amd64' : process.arch;
 const stem = `pod-checkpointer-${version}`;
 const out = values.out;
 
 rmSync(out, { recursive: true, force: true });
 mkdirSync(out, { recursive: true });
 const base = values['machine-base'] ? ['--machine-base'] : values.builder === undefined ? [] : [`--builder=${values.builder}`];
-execFileSync(process.execPath, ['scripts/image.ts', `--name=${values.image}`, `--out=${out}`, ...base], { stdio: 'inherit' });
-takeFromImage(join(out, `${stem}-linux-${arch}.oci.tar`), {
-  checkpointer: `checkpointer-${version}-linux-${arch}`,
-  'usr/share/pod-checkpointer/sbom.cdx.json': `${stem}-linux-${arch}.cdx.json`,
-  'usr/share/pod-checkpointer/third-party-licenses.txt': 'third-party-licenses.txt',
-});
-chmodSync(join(out, `checkpointer-${version}-linux-${arch}`), 0o755);
+for (const arch of values.arch) {
+  execFileSync(process.execPath, ['scripts/image.ts', `--name=${values.image}`, `--out=${out}`, `--arch=${arch}`, ...base], {
+    stdio: 'inherit',
+  });
+  takeFromImage(join(out, `${stem}-linux-${arch}.oci.tar`), {
+    checkpointer: `checkpointer-${version}-linux-${arch}`,
+    'usr/share/pod-checkpointer/sbom.cdx.json': `${stem}-linux-${arch}.cdx.json`,
+    'usr/share/pod-checkpointer/third-party-licenses.txt': 'third-party-licenses.txt',
+  });
+  chmodSync(join(out, `checkpointer-${version}-linux-${arch}`), 0o755);
+}
 writeFileSync(join(out, `${stem}-manifests.tar.gz`), gzipSync(tar(manifests(), epoch), { level: 9 }));
 for (const file of ['LICENSE', 'CHANGELOG.md']) copyFileSync(file, join(out, file));
-writeChecksums();
+const names = readdirSync(out).sort();
+for (const arch of values.arch) writeFileSync(join(out, `SHA256SUMS-${arch}`), checksums(names.filter((name) => isFor(arch, name))));
+for (const name of names) console.log(`${(statSync(join(out, name)).size / 2 ** 20).toFixed(2).padStart(8)} MiB  ${join(out, name)}`);
+for (const arch of ['amd64', 'arm64'].filter((one) => !values.arch.includes(one)))
+  console.log(
+    `Not in it: ${arch}. Made by the same command on a machine of that architecture, or here with --machine-base --arch=${arch}.`,
+  );
 
 /** The image has one layer: files of it, by the name that each gets in the release. */
 function takeFromImage(archive: string, files: Readonly<Record<string, string>>): void {
@@ -85,14 +96,20 @@ function released(file: string): Buffer {
   return Buffer.from(filled);
 }
 
-function writeChecksums(): void {
-  const names = readdirSync(out).sort();
-  const lines = names.map(
-    (name) =>
-      `${createHash('sha256')
-        .update(readFileSync(join(out, name)))
-        .digest('hex')}  ${name}\n`,
-  );
-  writeFileSync(join(out, `SHA256SUMS-${arch}`), lines.join(''));
-  for (const name of names) console.log(`${(statSync(join(out, name)).size / 2 ** 20).toFixed(2).padStart(8)} MiB  ${join(out, name)}`);
+/** Its own files, and those that no architecture has in its name. */
+function isFor(arch: string, name: string): boolean {
+  return !name.includes('-linux-') || name.includes(`-linux-${arch}`);
+}
+
+function checksums(files: readonly string[]): string {
+  const digest = (name: string) =>
+    createHash('sha256')
+      .update(readFileSync(join(out, name)))
+      .digest('hex');
+  return files
+    .map(
+      (name) => `${digest(name)}  ${name}
+`,
+    )
+    .join('');
 }

@@ -21,6 +21,7 @@ export const SYSTEM_PACKAGES: readonly SystemPackage[] = [
   { name: 'zsh', program: 'zsh', tests: 'completion in zsh' },
   { name: 'fish', program: 'fish', tests: 'completion in fish' },
   { name: 'buildah', program: 'buildah', tests: 'the image and the release' },
+  { name: 'qemu-user-static', program: 'qemu-aarch64-static', tests: 'the image for arm64' },
 ];
 
 export function missingPackages(names: readonly string[] = SYSTEM_PACKAGES.map(({ name }) => name)): SystemPackage[] {

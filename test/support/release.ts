@@ -19,8 +19,8 @@ export function missingForRelease(): string | undefined {
   return status === 0 ? missingForContainerd() : `no mount namespaces: ${stderr.trim()}`;
 }
 
-/** Copies the sources to `directory` and makes a release there. Returns the directory with what it holds. */
-export async function makeRelease(directory: string): Promise<string> {
+/** Copies the sources to `directory` and makes a release there, with further options of scripts/release.ts. Returns the directory with what it holds. */
+export async function makeRelease(directory: string, ...options: readonly string[]): Promise<string> {
   // Tracked files, and new ones that are not ignored.
   const { stdout } = await execute('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: ROOT });
   for (const file of new Set(stdout.split('\0').filter((name) => name !== '' && name !== 'node_modules'))) {
@@ -40,6 +40,6 @@ export async function makeRelease(directory: string): Promise<string> {
     SOURCE_REVISION: '0123456789abcdef0123456789abcdef01234567',
   };
   const image = '--image=registry.example.org/tools/pod-checkpointer';
-  await execute(process.execPath, ['scripts/release.ts', '--machine-base', '--out=release', image], { cwd: directory, env });
+  await execute(process.execPath, ['scripts/release.ts', '--machine-base', '--out=release', image, ...options], { cwd: directory, env });
   return join(directory, 'release');
 }
