@@ -88,6 +88,8 @@ export interface ActiveManifest {
   readonly activation: number;
   /** Fields that somebody changed since it was written. */
   readonly edits?: readonly string[];
+  /** It declares ports of the host, as none of ours does: its parent can neither be scheduled nor admitted beside it. */
+  readonly holdsHostPort?: true;
 }
 
 export interface StoredGeneration {
@@ -169,6 +171,8 @@ export interface PredecessorCheckpoint {
   readonly isCheckpointer: boolean;
   /** Its manifest in the kubelet's static pod directory. */
   readonly active: string | undefined;
+  /** That declares ports of the host. */
+  readonly holdsHostPort: boolean;
   readonly inactive: boolean;
   /** Files of Secrets or ConfigMaps. */
   readonly data: boolean;

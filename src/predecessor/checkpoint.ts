@@ -34,6 +34,8 @@ export interface PredecessorManifest {
   readonly ours: WorkloadKey | undefined;
   /** A copy of the pod-checkpointer itself, which it keeps active. */
   readonly isCheckpointer: boolean;
+  /** It declares ports of the host: neither scheduler nor kubelet take a second pod with one, so while it runs its parent cannot. */
+  readonly holdsHostPort: boolean;
   readonly pod: V1Pod;
 }
 
@@ -53,6 +55,7 @@ export function parsePredecessorManifest(file: string, bytes: Uint8Array): Prede
     workload: ours === undefined ? ownerOf(pod) : undefined,
     ours: ours as WorkloadKey | undefined,
     isCheckpointer: runsPredecessor(pod),
+    holdsHostPort: holdsHostPort(pod),
     pod,
   };
 }
@@ -69,6 +72,12 @@ function parsePod(bytes: Uint8Array): V1Pod | undefined {
   const { metadata, spec } = pod;
   if (pod.kind !== 'Pod' || pod.apiVersion !== 'v1' || typeof metadata !== 'object' || metadata === null) return undefined;
   return typeof spec === 'object' && spec !== null && Array.isArray(spec.containers) ? pod : undefined;
+}
+
+/** On the host's network every declared port is one of the host. */
+function holdsHostPort({ spec }: V1Pod): boolean {
+  const ports = (spec?.containers ?? []).flatMap((container) => container?.ports ?? []);
+  return ports.some((port) => (port?.hostPort ?? 0) > 0 || spec?.hostNetwork === true);
 }
 
 /** What the API server and the controllers name pods by: five of these characters behind the owner's name, which is cut at 57 of them. */

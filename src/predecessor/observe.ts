@@ -53,8 +53,10 @@ export function checkpointsOf(
 
 /** Its manifests in the kubelet's directory are copies in place of the parent, as ours are. */
 export function activeOf(checkpoints: readonly PredecessorCheckpoint[]): ActiveManifest[] {
-  return checkpoints.flatMap(({ active }) =>
-    active === undefined ? [] : [{ file: active, generation: OF_PREDECESSOR, activation: OF_PREDECESSOR }],
+  return checkpoints.flatMap(({ active, holdsHostPort }) =>
+    active === undefined
+      ? []
+      : [{ file: active, generation: OF_PREDECESSOR, activation: OF_PREDECESSOR, ...(holdsHostPort && { holdsHostPort: true as const }) }],
   );
 }
 

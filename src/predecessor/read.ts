@@ -45,6 +45,8 @@ export interface FoundCheckpoint {
   readonly isOfOurs: boolean;
   /** Its manifest in the kubelet's directory. */
   readonly active: string | undefined;
+  /** That declares ports of the host. */
+  readonly holdsHostPort: boolean;
   readonly inactive: boolean;
   /** Secrets or ConfigMaps. */
   readonly data: boolean;
@@ -105,6 +107,7 @@ async function look({ podManifestPath, read, copies, wanted }: PredecessorPlace)
       isCheckpointer: one?.manifest.isCheckpointer === true,
       isOfOurs: one?.manifest.ours !== undefined,
       active: running?.file,
+      holdsHostPort: running?.manifest.holdsHostPort === true,
       inactive: kept !== undefined,
       data,
       copy: made?.copy,

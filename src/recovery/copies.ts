@@ -162,11 +162,12 @@ export function reissue(given: Case, isSelf: boolean): Verdict | undefined {
 
 /**
  * What bootkube's pod-checkpointer activated gives way to what we have where it is of no use: the kubelet does not bring it up (its manifest names a Secret,
- * say), or it keeps its parent away. Its manifests declare the host ports of their pod, ours do not: the kubelet admits no second pod with one.
+ * say), or it keeps its parent away. Its manifests declare the host ports of their pod, ours do not: no scheduler binds a second pod with one to the node, and
+ * the kubelet admits none.
  */
-function replacePredecessors(given: Case, { file }: ActiveManifest, copy: CopyMemory): Verdict | undefined {
+function replacePredecessors(given: Case, { file, holdsHostPort }: ActiveManifest, copy: CopyMemory): Verdict | undefined {
   const { workload, memory, observation, policy } = given;
-  const { now } = observation;
+  const { now, api } = observation;
   const generation = candidate(workload.stored, memory.crashedCopies);
   if (generation === undefined) return undefined;
   const since = copy.missingSince ?? copy.emptySince;
@@ -179,10 +180,11 @@ function replacePredecessors(given: Case, { file }: ActiveManifest, copy: CopyMe
     flux: true,
   });
   if (since !== undefined) return now < since + NO_SANDBOX ? undefined : replaced(`nothing of ${file} has run for ${seconds(now - since)}`);
-  if (memory.rejection?.reason !== 'NodePorts' || copy.upSince === undefined) return undefined;
+  const isRefused = memory.rejection?.reason === 'NodePorts';
+  if (copy.upSince === undefined || api.state !== 'ok' || !(isRefused || holdsHostPort === true)) return undefined;
   const why = `${file} holds a host port of its parent`;
-  // Of an API server: when the other pods, which need it to start, have had their time.
-  const due = copy.upSince + (activeTraits(workload)?.servesApi === true ? policy.stableFor : 0);
+  // A parent that was bound before may still come, and those of others need the API server to start: they have their time first.
+  const due = isRefused && activeTraits(workload)?.servesApi !== true ? now : copy.upSince + policy.stableFor;
   if (now < due) return { reason: 'YieldPending', message: `${why}: ${takes} in ${seconds(due - now)}`, wakeAt: due, flux: true };
   return replaced(why);
 }

@@ -28,6 +28,7 @@ const checkpoint = (more: Partial<FoundCheckpoint> = {}): FoundCheckpoint => ({
   isCheckpointer: false,
   isOfOurs: false,
   active: undefined,
+  holdsHostPort: false,
   inactive: true,
   data: true,
   copy: undefined,

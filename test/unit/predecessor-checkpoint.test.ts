@@ -113,6 +113,15 @@ describe("a manifest of bootkube's pod-checkpointer", () => {
     expect(run({ image: 'registry.example.org/pod-checkpointer:v1' })).toBe(false);
   });
 
+  it('holds a host port where it declares one, and on the network of the host where it declares any', () => {
+    const holds = (spec: object) =>
+      parse({ ...MANIFEST, spec: { containers: [{ name: 'c', ports: [{ containerPort: 443 }] }], ...spec } })?.holdsHostPort;
+    expect(holds({ hostNetwork: true })).toBe(true);
+    expect(holds({})).toBe(false);
+    expect(holds({ containers: [{ name: 'c', ports: [{ containerPort: 1, hostPort: 443 }] }] })).toBe(true);
+    expect(holds({ hostNetwork: true, containers: [{ name: 'c' }] })).toBe(false);
+  });
+
   it('says so where it is a copy of ours that it took for its own', () => {
     const pod = changed(({ metadata }) => {
       if (metadata)

@@ -23,6 +23,7 @@ const left = (more: Partial<FoundCheckpoint> = {}): FoundCheckpoint => ({
   isCheckpointer: false,
   isOfOurs: false,
   active: FILE,
+  holdsHostPort: false,
   inactive: true,
   data: true,
   copy: { kind: 'copy', copy: copyOf('theirs', TRAITS) },

@@ -41,6 +41,7 @@ const checkpoint = (more: Partial<PredecessorCheckpoint> = {}): PredecessorCheck
   workload: SCHEDULER,
   isCheckpointer: false,
   active: undefined,
+  holdsHostPort: false,
   inactive: true,
   data: true,
   listed: false,
@@ -309,6 +310,25 @@ describe('its active copy', () => {
     }
     // What the node has too little of, a copy of ours would have too little of, too.
     expect(actionsIn({ ...seen, rejected: { reason: 'OutOfcpu', message: '' } }, {}, up(0)).actions).toEqual([]);
+  });
+
+  it('that declares a host port gives way also where no scheduler binds its parent, and so nobody refuses it', () => {
+    const traits = { servesApi: true, handBack: 'exclusive' } as const;
+    const seen = workload(SCHEDULER, {
+      parent: { state: 'absent', unmarked: false },
+      stored: stored([generation(1, 'ours', traits)], { newest: 1, proven: 1 }),
+      active: active.map((one) => ({ ...one, holdsHostPort: true as const })),
+      copyPods: [theirs],
+    });
+    const up = (since: number): WorkloadMemory => ({ absentSince: 0, copy: { activation: 0, generation: 0, upSince: since } });
+    const gone: Partial<Observation> = { absences: new Map([[PARENT_UID, 'gone']]) };
+    expect(actionsIn(seen, gone, up(NOW - POLICY.stableFor + 1)).actions).toEqual([]);
+    const { actions } = actionsIn(seen, gone, up(NOW - POLICY.stableFor));
+    expect(actions).toMatchObject([
+      { kind: 'activate', generation: 1 },
+      { kind: 'makeRoom', files: [FILE] },
+    ]);
+    expect(actionsIn(seen, away, up(0)).actions.filter(({ kind }) => kind === 'activate' || kind === 'makeRoom')).toEqual([]);
   });
 
   it('leaves where a copy of ours is active beside it: a power cut came in between', () => {
