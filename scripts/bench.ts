@@ -59,7 +59,7 @@ long that took.`,
 every 50 ms, was not answered: in the one step that restarts the API server's static pod, and else; of the power cuts all of them. Not ready: the same for
 \`/readyz\`; an API server that starts or ends beside another one gets its share of the connections, says that it is not ready, and answers.
 Asked as a member of system:masters: a user whose rights come from RBAC can be denied by a server that has not read them yet; seen for 0.1 s.`,
-    command: 'KUBE_BIN=<folder> npm run e2e -- pivot.e2e',
+    command: 'KUBE_BIN=<folder> npm run e2e -- pivot',
     columns: {
       scenario: '',
       restart: 'restart: unanswered',
