@@ -66,8 +66,8 @@ type Operation =
 
 /** RFC 6902: `add` to a field of an object or, with `-`, to the end of a list; `copy`. */
 function apply(object: Manifest, operation: Operation): Manifest {
-  const value = operation.op === 'copy' ? find(object, operation.from.split('/').slice(1)) : operation.value;
-  const path = operation.path.split('/').slice(1);
+  const value = operation.op === 'copy' ? find(object, segmentsOf(operation.from)) : operation.value;
+  const path = segmentsOf(operation.path);
   const last = path.pop() ?? '';
   const parent = find(object, path);
   if (Array.isArray(parent) && last === '-') parent.push(value);
@@ -93,4 +93,12 @@ function withImage<T>(value: T, name: string, image: string): T {
       key === 'image' && typeof field === 'string' && field.split(':')[0] === name ? image : withImage(field, name, image),
     ]),
   ) as T;
+}
+
+/** Of a JSON Pointer (RFC 6901). */
+function segmentsOf(pointer: string): string[] {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((segment) => segment.replaceAll('~1', '/').replaceAll('~0', '~'));
 }
