@@ -37,6 +37,17 @@ describe('what users of the API server saw', () => {
     expect(seenBetween(changes(1, 1.5), 2000, 10_000)).toEqual({ outages: [], outage: 0, unanswered: [] });
   });
 
+  it('is an outage from the first request that is not answered, though it was ready just before', () => {
+    const seen: Change[] = [
+      { at: 3000, up: true, answers: true },
+      { at: 4000, up: true, answers: false },
+      { at: 4100, up: false, answers: false },
+      { at: 5000, up: false, answers: true },
+      { at: 6000, up: true, answers: true },
+    ];
+    expect(seenBetween(seen, 2000, 9000)).toMatchObject({ firstReady: 1, outages: [1.9], unanswered: [1], served: 4, stable: 4 });
+  });
+
   it('knows a server that answers before it calls itself ready', () => {
     const seen: Change[] = [
       { at: 3000, up: true, answers: true },
