@@ -139,7 +139,7 @@ function rules(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Ca
   const saving = save(given);
   const running = explainRejection(unlessAway(runningRule(given, key, cases), away), given);
   const besides = [
-    ...(given.observation.self === key ? [] : [...forgetExits(given), ...(stopLeftovers(given) ?? [])]),
+    ...(given.observation.self === key ? [] : [...forgetExits(given, cases.values()), ...(stopLeftovers(given) ?? [])]),
     ...marks({ workload: given.workload, memory: running?.memory ?? given.memory }),
     ...(saving.actions ?? []),
   ];

@@ -23,10 +23,12 @@ export interface WorkloadMemory {
   readonly absentSince?: Millis;
   /** The parent came since then, after the API server had answered without one for that long. */
   readonly came?: { readonly since: Millis; readonly absentFor: Millis };
-  /** Uid of the parent that has had a container in the runtime: it got all that only the API server has. */
+  /** Uid of the parent that has had a container in a sandbox that ran, so not one from before a reboot: it got all that only the API server has. */
   readonly started?: string;
   /** Uid of the copy whose own readiness probes were answered once. */
   readonly served?: string;
+  /** When a readiness probe of the active copy was last not answered. */
+  readonly unansweredAt?: Millis;
   /** A copy is active and its parent is back in the API since then. */
   readonly handBackSince?: Millis;
   /** The parent was last seen under this name. */
@@ -156,9 +158,15 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
           : memory.came,
     handBackSince: active && api.state === 'ok' && parent !== undefined && !parent.terminating ? (memory.handBackSince ?? now) : undefined,
     started:
-      parent !== undefined && workload.parentPods.some(({ uid, created }) => uid === parent.uid && created > 0)
+      parent !== undefined &&
+      workload.parentPods.some(({ uid, sandboxReady, created }) => uid === parent.uid && sandboxReady && created > 0)
         ? parent.uid
         : memory.started,
+    unansweredAt: !active
+      ? undefined
+      : workload.copyPods.some(({ uid }) => workload.answering?.get(uid) === false)
+        ? now
+        : memory.unansweredAt,
     served: workload.copyPods.find(({ uid }) => uid === memory.served || workload.answering?.get(uid) === true)?.uid,
     lastParent: parent === undefined ? memory.lastParent : { name: parent.name, uid: parent.uid },
     leaving,

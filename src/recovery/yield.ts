@@ -15,6 +15,8 @@ import { pass, trial } from './trial.ts';
 
 /** While the start of a parent is waited for: well below the time between the creation of its container and its first attempt to take the port. */
 const LOOK_AGAIN = 50;
+/** Between two questions to whoever answers on a shared port. Each is a new connection, so half of them reach the one that is not ready. */
+const ASK_AGAIN = 100;
 
 /** Both the running copy and the parent must be able to share: one that does not ask for port sharing makes the other's start fail. */
 function canOverlap(workload: WorkloadObservation): boolean {
@@ -68,11 +70,18 @@ const isStarting = (workload: WorkloadObservation): boolean => parentPods(worklo
 const isComingUp = ({ workload, memory }: Pick<Case, 'workload' | 'memory'>): boolean =>
   servesApi(workload) && workload.copyPods.some(({ uid }) => uid !== memory.served && workload.answering?.get(uid) === false);
 
-/** Copies whose readiness decides when they may go: asked from their start on, so that the answer is there when it is needed. */
-export function copiesToAsk({ observation, workload, memory }: Pick<Case, 'observation' | 'workload' | 'memory'>): Questions['probes'] {
+/**
+ * Copies whose readiness decides when they may go: asked from their start on, so that the answer is there when it is needed. On a shared port also while
+ * the parent runs beside the copy: either of them may be the one that answers.
+ */
+export function copiesToAsk(given: Pick<Case, 'observation' | 'workload' | 'memory'>): Questions['probes'] {
+  const { observation, workload, memory } = given;
   if (observation.runtime.state !== 'ok' || !servesApi(workload)) return [];
+  const shared = memory.up !== undefined && parentPresent(given) && canOverlap(workload);
   return workload.copyPods.flatMap(({ uid, generation, running }) =>
-    running === 0 || uid === memory.served || generation === OF_PREDECESSOR ? [] : [{ workload: workload.workload, uid, generation }],
+    running === 0 || (uid === memory.served && !shared) || generation === OF_PREDECESSOR
+      ? []
+      : [{ workload: workload.workload, uid, generation }],
   );
 }
 
@@ -139,9 +148,18 @@ function overlap(given: Case): Verdict {
     memory,
   } = given;
   if (memory.up === undefined) return { reason: 'YieldPending', message: 'the copy runs; the parent is not up yet', flux: true };
-  const due = Math.max(memory.up.since + policy.stableFor, memory.failedTrials?.retryAt ?? now);
-  if (now < due)
-    return { reason: 'Overlap', message: `copy and parent run side by side; the copy leaves in ${seconds(due - now)}`, wakeAt: due };
+  // An API server can run and never become ready: one that starts beside another may find that one behind its own port, and gives up a minute later (seen on
+  // kube-apiserver 1.36). Every answer has to be good for as long as the parent has to be up; which of the two spoils them nobody knows, so not for ever.
+  const steady = Math.max(memory.up.since, memory.unansweredAt ?? memory.up.since) + policy.stableFor;
+  const due = Math.max(Math.min(steady, memory.up.since + policy.stableFor + policy.trialDeadline), memory.failedTrials?.retryAt ?? now);
+  if (now < due) {
+    const unsteady = steady > memory.up.since + policy.stableFor ? ', and one of them was not ready just now' : '';
+    return {
+      reason: 'Overlap',
+      message: `copy and parent run side by side${unsteady}; the copy leaves in ${seconds(due - now)}`,
+      wakeAt: servesApi(workload) ? Math.min(due, now + ASK_AGAIN) : due,
+    };
+  }
   return {
     reason: 'Yielding',
     message: `the parent has been up for ${seconds(policy.stableFor)}: the copy leaves`,
@@ -197,11 +215,24 @@ export function makeRoom(observed: WorkloadObservation): Action[] {
 }
 
 /**
+ * While the one that serves the API comes back, the others do not go, and the machine is its own: each start of a parent that finds its port taken costs
+ * half a second of a core.
+ */
+function apiComesBack(cases: Iterable<Pick<Case, 'observation' | 'workload' | 'memory' | 'policy'>>): boolean {
+  return [...cases].some(
+    (given) =>
+      [...(given.workload.stored?.generations.values() ?? [])].some(({ traits }) => traits.servesApi) &&
+      (isOnItsWayUp(given) || (isHandingBack(given) && !waitedLong(given))),
+  );
+}
+
+/**
  * While a copy holds its port a parent can only crash, and the kubelet then waits 10 s and more before it starts it again, after a reboot from the first
  * crash on: it counts from the ended container that it finds in the runtime. Without one it starts the next attempt at once.
  */
-export function forgetExits(given: Case): Action[] {
+export function forgetExits(given: Case, cases: Iterable<Case>): Action[] {
   const { workload, memory, observation } = given;
+  if (!servesApi(workload) && memory.trial === undefined && apiComesBack(cases)) return [];
   const backingOff = memory.failedTrials !== undefined && observation.now < memory.failedTrials.retryAt;
   // Of a trial the first crash, too: whether the parent crashes again is known soon then, or its one mishap is over.
   const waits = activeTraits(workload)?.handBack === 'exclusive' && !isFailing(workload, memory, digestOfParent(workload));

@@ -141,12 +141,48 @@ describe('yield', () => {
     expect(kinds(decide(ready.memory, observation([api(false)], { now: NOW + 500 }), POLICY))).toEqual(['makeRoom kube-apiserver']);
   });
 
-  it('does not keep the API server for a parent that has started once and whose crash was removed from the runtime', () => {
-    const crashed = { ...handingBack(SCHEDULER, EXCLUSIVE, 'ended'), parentPods: [runtimePod('ended', { endedContainerIds: ['c1'] })] };
-    const first = decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended'), crashed]), POLICY);
-    expect(kinds(first)).toContain('forgetExits kube-scheduler');
+  it('does not keep the API server for a parent that has started once, whatever became of its container', () => {
+    const first = decide(
+      EMPTY_MEMORY,
+      observation([handingBack(APISERVER, API, 'ended'), handingBack(SCHEDULER, EXCLUSIVE, 'ended')]),
+      POLICY,
+    );
     const after = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'sandbox')], { now: NOW + 1000 });
     expect(kinds(decide(first.memory, after, POLICY))).toEqual(['makeRoom kube-apiserver']);
+    // Before a reboot does not count.
+    const old = { ...handingBack(SCHEDULER, EXCLUSIVE, 'ended'), parentPods: [runtimePod('ended', { sandboxReady: false })] };
+    const booted = decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended'), old]), POLICY);
+    expect(kinds(decide(booted.memory, after, POLICY))).toEqual([]);
+  });
+
+  it('lets the API server come back before it has the others started again', () => {
+    const crashed = { ...handingBack(SCHEDULER, EXCLUSIVE, 'ended'), parentPods: [runtimePod('ended', { endedContainerIds: ['c1'] })] };
+    const pending = decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended'), crashed]), POLICY);
+    expect(kinds(pending)).not.toContain('forgetExits kube-scheduler');
+    const onItsWay = { ...handingBack(APISERVER, API, 'created'), active: [], copyPods: [] };
+    const trial: Memory = { workloads: new Map([[workloadKey(APISERVER), { trial: { since: NOW, deadline: NOW + 90_000 } }]]) };
+    expect(kinds(decide(trial, observation([onItsWay, crashed]), POLICY))).not.toContain('forgetExits kube-scheduler');
+    const back = { ...handingBack(APISERVER, API, 'running'), active: [], copyPods: [] };
+    expect(kinds(decide(EMPTY_MEMORY, observation([back, crashed]), POLICY))).toContain('forgetExits kube-scheduler');
+    const later = observation([handingBack(APISERVER, API, 'ended'), crashed], { now: NOW + POLICY.downFor });
+    expect(kinds(decide(pending.memory, later, POLICY))).toContain('forgetExits kube-scheduler');
+  });
+
+  it('keeps the copy on a shared port until every answer has been good for a while, but not for ever', () => {
+    const shared: Traits = { servesApi: true, handBack: 'overlap' };
+    const uid = copyPod(1).uid;
+    const at = (now: number, answer: boolean) =>
+      observation([{ ...handingBack(APISERVER, shared, 'running'), answering: new Map([[uid, answer]]) }], { now });
+    const up = decide(EMPTY_MEMORY, at(NOW, true), POLICY);
+    expect(up.questions.probes).toEqual([{ workload: APISERVER, uid, generation: 1 }]);
+    expect(up.wakeAt).toBe(NOW + 100);
+    const bad = decide(up.memory, at(NOW + 9_000, false), POLICY);
+    const good = decide(bad.memory, at(NOW + 9_100, true), POLICY);
+    expect(kinds(decide(good.memory, at(NOW + POLICY.stableFor, true), POLICY))).toEqual([]);
+    expect(kinds(decide(good.memory, at(NOW + 9_000 + POLICY.stableFor, true), POLICY))).toEqual(['deactivate kube-apiserver']);
+    const long = NOW + POLICY.stableFor + POLICY.trialDeadline;
+    expect(kinds(decide(bad.memory, at(long - 1, false), POLICY))).toEqual([]);
+    expect(kinds(decide(bad.memory, at(long, false), POLICY))).toEqual(['deactivate kube-apiserver']);
   });
 
   it('does not wait with the API server for a parent whose trial just failed', () => {
