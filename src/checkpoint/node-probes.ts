@@ -1,5 +1,7 @@
 /** The readiness probes of a pod that can be done from the node, as the kubelet would do them: HTTP and TCP, of a pod with the host's network. */
+import { isIP } from 'node:net';
 import type { V1Container, V1Pod, V1Probe } from '@kubernetes/client-node';
+import { flagOf } from './copy/traits.ts';
 
 export type NodeProbe =
   | {
@@ -30,19 +32,29 @@ function nodeProbe(probe: V1Probe, container: V1Container): NodeProbe | undefine
   const timeoutMs = (probe.timeoutSeconds ?? 1) * 1000;
   const { httpGet, tcpSocket } = probe;
   const port = portOf((httpGet ?? tcpSocket)?.port, container);
-  if (port === undefined) return undefined;
-  // The kubelet takes the pod's address where the probe names no host; with the host's network any of the node's does.
-  if (tcpSocket !== undefined) return { kind: 'tcp', host: tcpSocket.host ?? '127.0.0.1', port, timeoutMs };
+  const host = (httpGet ?? tcpSocket)?.host ?? addressOf(container);
+  if (port === undefined || host === undefined) return undefined;
+  if (tcpSocket !== undefined) return { kind: 'tcp', host, port, timeoutMs };
   if (httpGet === undefined) return undefined;
   return {
     kind: 'http',
     scheme: httpGet.scheme === 'HTTPS' ? 'https' : 'http',
-    host: httpGet.host ?? '127.0.0.1',
+    host,
     port,
     path: httpGet.path ?? '/',
     headers: (httpGet.httpHeaders ?? []).map(({ name, value }) => [name, value] as const),
     timeoutMs,
   };
+}
+
+/**
+ * The kubelet takes the pod's address where the probe names no host; with the host's network any of the node's does, but for a server that is told to listen
+ * on one of them. Undefined where that one is in a variable (`$(HOST_IP)`), which only the kubelet knows.
+ */
+function addressOf(container: V1Container): string | undefined {
+  const bound = flagOf(container, 'bind-address') ?? '';
+  if (bound.includes('$(')) return undefined;
+  return isIP(bound) === 0 || /^[0.:]+$/.test(bound) ? '127.0.0.1' : bound;
 }
 
 function portOf(port: unknown, container: V1Container): number | undefined {

@@ -57,6 +57,22 @@ describe('readiness probes that the node can do', () => {
     ]);
   });
 
+  it('are done where the server listens, if that is one address of the node; of one that only the kubelet knows there is none', () => {
+    const of = (flag: string, host?: string) =>
+      readinessProbes(
+        pod({
+          containers: [
+            { name: 'a', command: ['kube-apiserver', flag], readinessProbe: { httpGet: { port: 6443, ...(host && { host }) } } },
+          ],
+        }),
+      )?.map((probe) => probe.host);
+    expect(of('--bind-address=10.0.0.5')).toEqual(['10.0.0.5']);
+    expect(of('--bind-address=fd00::5')).toEqual(['fd00::5']);
+    for (const any of ['--bind-address=0.0.0.0', '--bind-address=::', '--secure-port=6443']) expect(of(any)).toEqual(['127.0.0.1']);
+    expect(of('--bind-address=$(HOST_IP)')).toBeUndefined();
+    expect(of('--bind-address=$(HOST_IP)', '10.0.0.9')).toEqual(['10.0.0.9']);
+  });
+
   it('are those of sidecars, too, and none of init containers that end', () => {
     const readinessProbe = { tcpSocket: { port: 1 } };
     const initContainers = [
