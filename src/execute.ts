@@ -124,8 +124,8 @@ export function createExecutor({ effects, clock, log, onLate, onOutcome }: Execu
     let unsettled = false;
     const block = (action: Action) => {
       waiting.push(action);
-      // What could not be moved out of the way must not keep the generation before it from serving.
-      if (action.kind !== 'quarantine') blocked.add(subjectOf(action));
+      // What could not be moved out of the way, or taken over, must not keep another generation from serving.
+      if (action.kind !== 'quarantine' && action.kind !== 'adopt') blocked.add(subjectOf(action));
       unsettled ||= !CAN_WAIT.has(action.kind);
     };
     for (const action of actions) {

@@ -200,6 +200,11 @@ async function recoverAll(
           warnings.push(`${key}: ${message}`);
           return;
         }
+        if (action.kind === 'adopt' && actions.some(({ kind }) => kind === 'activate')) {
+          // Nor what could not be taken over one that is ours.
+          warnings.push(`${key}: bootkube's checkpoint ${action.parent.name} could not be taken over: ${message}`);
+          continue;
+        }
         failed.set(key, message);
         return;
       }

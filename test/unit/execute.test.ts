@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Effects } from '../../src/act.ts';
 import type { Action, Digest } from '../../src/checkpoint/model.ts';
 import { createExecutor } from '../../src/execute.ts';
-import { SCHEDULER } from '../support/observations.ts';
+import { copyOf, SCHEDULER } from '../support/observations.ts';
 
 /** A store whose every change fails. */
 const EFFECTS: Effects = {
@@ -33,7 +33,7 @@ describe('actions that fail', () => {
     expect((await executor.run([prove, prune], signal)).retryAt).toBe(5_000);
   });
 
-  it('do not keep a boot from being settled when they can wait, nor a generation from serving because a damaged one stays where it is', async () => {
+  it('do not keep a boot from being settled when they can wait, nor a generation from serving because a damaged one stays where it is, or another cannot be taken over', async () => {
     const tried: string[] = [];
     const effects: Effects = {
       ...EFFECTS,
@@ -52,6 +52,13 @@ describe('actions that fail', () => {
     const forget: Action = { kind: 'forgetExits', workload: SCHEDULER, containerIds: ['next of the workload'] };
     await executor.run([quarantine, forget], new AbortController().signal);
     expect(tried).toEqual(['quarantine failed', 'next of the workload']);
+    tried.length = 0;
+    const copy = copyOf('theirs', { servesApi: false, handBack: 'exclusive' });
+    await executor.run(
+      [{ kind: 'adopt', workload: SCHEDULER, copy, parent: { name: 'p', uid: 'u' } }, forget],
+      new AbortController().signal,
+    );
+    expect(tried).toEqual(['adopt failed', 'next of the workload']);
     tried.length = 0;
     const prune: Action = { kind: 'prune', workload: SCHEDULER, generations: [1] };
     await executor.run([prune, { kind: 'settleBoot', bootId: 'b' }], new AbortController().signal);
