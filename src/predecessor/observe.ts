@@ -61,11 +61,18 @@ export function activeOf(checkpoints: readonly PredecessorCheckpoint[]): ActiveM
 }
 
 /** A static pod of its, of this workload. While a manifest is active, of that one; else also what still runs without one. */
-export function isItsCopy({ namespace, annotations }: Sandbox, workload: Workload, checkpoints: readonly PredecessorCheckpoint[]): boolean {
+export function isItsCopy(
+  { namespace, annotations }: Sandbox,
+  workload: Workload,
+  checkpoints: readonly PredecessorCheckpoint[],
+  { checkpoints: all }: Predecessor,
+): boolean {
   const of = annotations[CHECKPOINT_OF];
   if (of === undefined || annotations[WORKLOAD] !== undefined || annotations[CONFIG_SOURCE] === 'api') return false;
   if (namespace !== workload.namespace) return false;
   const active = checkpoints.filter((one) => one.active !== undefined);
   if (active.length > 0) return active.some(({ name }) => name === of);
+  // The kubelet runs it for a manifest of which it cannot be told whose it is: it is not left over, and is left alone.
+  if (all.some((one) => one.active !== undefined && one.namespace === namespace && one.name === of)) return false;
   return checkpoints.some(({ name }) => name === of) || ownsPodName(workload, of);
 }

@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import type { Refusal } from '../checkpoint/copy-types.ts';
 import type { CopyOutcome } from '../checkpoint/model.ts';
 import { FILE_LIMIT, MANIFEST_LIMIT } from '../checkpoint/store/format.ts';
+import { NOT_OF_THE_DISK } from '../checkpoint/store/read-files.ts';
 import { type Workload, type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
 import { isErrno, kindOf, listDirectory, readRegular } from '../platform/durable.ts';
 import type { ReadFile } from '../platform/remembered.ts';
@@ -26,7 +27,7 @@ export type PredecessorSnapshot =
   | {
       readonly state: 'ok';
       readonly checkpoints: readonly FoundCheckpoint[];
-      /** Whether its directories can be written to from here: they may be mounted read-only. */
+      /** Whether its directories can be written to from here: they may be mounted read-only. Not where the disk does not say all that is in them. */
       readonly removable: boolean;
       /** Those of its directories that hold nothing but such directories, the inner ones first. */
       readonly empty: readonly string[];
@@ -76,12 +77,19 @@ export async function readPredecessor(place: PredecessorPlace): Promise<Predeces
 
 async function look({ podManifestPath, read, copies, wanted }: PredecessorPlace): Promise<PredecessorSnapshot> {
   const base = dirname(podManifestPath);
-  const [active, inactive, secrets, configMaps] = await Promise.all([
-    readManifests(podManifestPath, read),
-    readManifests(join(base, INACTIVE), read),
+  const unread = new Set<string>();
+  const active = await readManifests(podManifestPath, read, unread);
+  // What runs is known without them.
+  const besides = await Promise.all([
+    readManifests(join(base, INACTIVE), read, unread),
     podDirectories(join(base, SECRETS)),
     podDirectories(join(base, CONFIG_MAPS)),
-  ]);
+  ]).catch((error: unknown) => {
+    if (!isErrno(error, ...OF_THE_DISK)) throw error;
+    return undefined;
+  });
+  const isWhole = besides !== undefined && unread.size === 0;
+  const [inactive, secrets, configMaps] = besides ?? [new Map<string, Read>(), new Set<string>(), new Set<string>()];
   const ids = new Set([...active.keys(), ...inactive.keys(), ...secrets.keys(), ...configMaps.keys()]);
   const before = new Map(copies);
   copies.clear();
@@ -113,12 +121,13 @@ async function look({ podManifestPath, read, copies, wanted }: PredecessorPlace)
       copy: made?.copy,
     });
   }
+  if (!isWhole) return { state: 'ok', checkpoints, removable: false, empty: [] };
   return { state: 'ok', checkpoints, removable: await areWritable(base), empty: await emptyDirectories(base) };
 }
 
 /** The manifest by which the kubelet starts the pod-checkpointer itself; it keeps one there while it works. Throws what the file system answers. */
 export async function findItself(podManifestPath: string): Promise<string | undefined> {
-  const manifests = await readManifests(podManifestPath, readRegular);
+  const manifests = await readManifests(podManifestPath, readRegular, new Set());
   const itself = [...manifests.values()].find(({ manifest }) => manifest.isCheckpointer);
   return itself && join(podManifestPath, itself.file);
 }
@@ -130,16 +139,19 @@ interface Read {
 }
 
 /** It says nothing of the file. */
-const isPassing = (error: unknown): boolean => isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'EIO');
+const isPassing = (error: unknown): boolean => isErrno(error, ...NOT_OF_THE_DISK);
+/** A bad block: it stays, and must not hide the rest. */
+const OF_THE_DISK = ['EIO', 'EUCLEAN', 'EBADMSG'];
 
-/** By `namespace/name`. A file that it did not write is nothing of it. */
-async function readManifests(directory: string, read: ReadFile): Promise<Map<string, Read>> {
+/** By `namespace/name`. A file that it did not write is nothing of it. @param unread gets those that may be of it and that the disk does not give. */
+async function readManifests(directory: string, read: ReadFile, unread: Set<string>): Promise<Map<string, Read>> {
   const found = new Map<string, Read>();
   if ((await kindOf(directory)) !== 'directory') return found;
   for (const file of await listDirectory(directory)) {
     if (!mayBeManifest(file)) continue;
     const bytes = await read(join(directory, file), MANIFEST_LIMIT).catch((error: unknown) => {
       if (isPassing(error)) throw error;
+      if (isErrno(error, ...OF_THE_DISK)) unread.add(join(directory, file));
       return undefined;
     });
     const manifest = bytes && parsed(file, bytes);

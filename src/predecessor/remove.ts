@@ -19,7 +19,10 @@ export async function removeActive(podManifestPath: string, file: string): Promi
   if (manifest !== undefined) await removeDurable(join(podManifestPath, file), 'urgent');
 }
 
-/** All that it left of a pod in its own directories. Not while a manifest of it is active: its files are in use, and it leaves by other rules. */
+/**
+ * All that it left of a pod in its own directories. Not while a manifest of it is active: its files are in use, and it leaves by other rules. Nor while a
+ * manifest of somebody else's names its files: a checkpoint that a person gave another name, to have it run.
+ */
 export async function clearCheckpoint(podManifestPath: string, { namespace, name }: Pod): Promise<void> {
   const base = dirname(podManifestPath);
   const file = `${namespace}-${name}.json`;
@@ -27,6 +30,7 @@ export async function clearCheckpoint(podManifestPath: string, { namespace, name
     throw new Error(`${JSON.stringify(`${namespace}/${name}`)}: expected the name of a pod`);
   if ((await manifestAt(podManifestPath, file)) !== undefined)
     throw new Error(`${join(podManifestPath, file)} is active: expected that it had left the kubelet's directory`);
+  for (const directory of [SECRETS, CONFIG_MAPS]) await expectUnused(podManifestPath, join(base, directory, namespace, name));
   if ((await manifestAt(join(base, INACTIVE), file)) !== undefined) await removeDurable(join(base, INACTIVE, file));
   for (const directory of [SECRETS, CONFIG_MAPS]) await removeObjects(join(base, directory), namespace, name);
 }
@@ -54,6 +58,20 @@ async function manifestAt(directory: string, file: string): Promise<PredecessorM
   if (manifest === undefined)
     throw new Error(`${path} is not a manifest of bootkube's pod-checkpointer: look at it, and remove it by hand`);
   return manifest;
+}
+
+/** A file that the disk does not give may name them as well: that throws, too. */
+async function expectUnused(podManifestPath: string, directory: string): Promise<void> {
+  if ((await kindOf(directory)) === 'absent') return;
+  for (const file of await listDirectory(podManifestPath)) {
+    const path = join(podManifestPath, file);
+    if (file.startsWith('.') || (await kindOf(path)) !== 'file') continue;
+    const bytes = await readRegular(path, MANIFEST_LIMIT);
+    if (bytes?.includes(`${directory}/`) === true)
+      throw new Error(
+        `${directory} is named in ${path}: expected that nothing uses it any more; when that static pod is not needed, remove it`,
+      );
+  }
 }
 
 /** `<directory>/<namespace>/<pod>/<object>/<key>`: directories down to the object, regular files in it, and nothing else. */

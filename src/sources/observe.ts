@@ -77,7 +77,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
     // Of a workload that nothing is stored of, nothing could take their place: they are left alone.
     const inherited = stored === undefined ? [] : checkpointsOf(predecessor, key, self);
     const isInherited = (sandbox: Sandbox) =>
-      disk.predecessor !== undefined && stored !== undefined && key !== self && isItsCopy(sandbox, workload, inherited);
+      predecessor !== undefined && stored !== undefined && key !== self && isItsCopy(sandbox, workload, inherited, predecessor);
     workloads.set(key, {
       workload,
       parent,

@@ -4,9 +4,12 @@ import type { V1Pod } from '@kubernetes/client-node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { act, type Effects } from '../../src/act.ts';
 import { loadGeneration } from '../../src/checkpoint/store/load.ts';
+import { workloadPath } from '../../src/checkpoint/store/paths.ts';
 import { readStore } from '../../src/checkpoint/store/read.ts';
 import { workloadKey } from '../../src/checkpoint/workload.ts';
 import type { Inspection } from '../../src/inspect/report.ts';
+import { readRegular } from '../../src/platform/durable.ts';
+import { readPredecessor } from '../../src/predecessor/read.ts';
 import { planRecovery, recover } from '../../src/recovery/boot.ts';
 import { createDiskSource, type DiskSource } from '../../src/sources/disk.ts';
 import { type Bootkube, bootkubePod, leave } from '../support/bootkube.ts';
@@ -124,6 +127,19 @@ describe('a power cut in the midst of a migration, when nothing of ours is store
     expect(await host.active()).toEqual(['pod-checkpointer.kube-system.kube-scheduler-ds-g1-a1.json']);
   });
 
+  it('ends with the copy of ours that is not proven where what it left cannot be taken over', async () => {
+    await host.save('kube-scheduler', 'registry.example.org/kube-scheduler:2');
+    for (const pointer of ['proven', 'previous']) await rm(join(workloadPath(host.store, SCHEDULER), pointer), { force: true });
+    await leave(bootkube, pod(), { secrets: SECRETS });
+    // Saving looks into it, activating does not.
+    await rm(join(host.store, 'quarantine'), { recursive: true });
+    await writeFile(join(host.store, 'quarantine'), '');
+    const { done, failed, warnings } = await recover(seen, place());
+    expect(done).toMatchObject([{ kind: 'activate', generation: 1 }]);
+    expect(failed.size).toBe(0);
+    expect(warnings.join()).toContain(`checkpoint ${NAME} could not be taken over`);
+  });
+
   it('leaves its active copy where it is, and starts nothing beside it', async () => {
     await leave(bootkube, pod(), { secrets: SECRETS, active: true });
     const { done } = await recover(seen, place());
@@ -197,6 +213,38 @@ describe('what it left', () => {
     await writeFile(join(host.dir, 'checkpoint-secrets/kube-system', NAME, 'kube-scheduler/kubeconfig'), 'another one!!!');
     const [third] = (await predecessor()).checkpoints;
     expect(third?.copy?.kind === 'copy' && first?.copy?.kind === 'copy' && third.copy.copy.digest !== first.copy.copy.digest).toBe(true);
+  });
+
+  it('is known as far as the disk gives it, and none of it can be removed where there is more', async () => {
+    await leave(bootkube, pod(), { secrets: SECRETS, active: true });
+    await leave(bootkube, pod('kube-scheduler-other'), { secrets: SECRETS });
+    const bad = (part: string) =>
+      readPredecessor({
+        podManifestPath: host.manifests,
+        copies: new Map(),
+        wanted: () => true,
+        read: (path, limit) =>
+          path.includes(part) ? Promise.reject(Object.assign(new Error(`EIO: ${path}`), { code: 'EIO' })) : readRegular(path, limit),
+      });
+    const found = await bad('kube-system-kube-scheduler-other.json');
+    expect(found).toMatchObject({ state: 'ok', removable: false, empty: [], checkpoints: [{ name: NAME, active: FILE }, { data: true }] });
+    const file = await bad(`${NAME}/kube-scheduler/kubeconfig`);
+    expect(file).toMatchObject({ state: 'ok', removable: true, checkpoints: [{ active: FILE, copy: { kind: 'refused' } }, {}] });
+  });
+
+  it('stays while a manifest that somebody else made of it names its files', async () => {
+    await leave(bootkube, pod(), { secrets: SECRETS });
+    const inactive = join(host.dir, 'inactive-manifests', FILE);
+    const byHand = join(host.manifests, 'scheduler.yaml');
+    await writeFile(byHand, await readFile(inactive));
+    await expect(clear()).rejects.toThrow(/is named in .*scheduler\.yaml/);
+    expect(await readFile(join(host.dir, 'checkpoint-secrets/kube-system', NAME, 'kube-scheduler/kubeconfig'), 'utf8')).toBe(
+      'the kubeconfig',
+    );
+    expect((await lstat(inactive)).isFile()).toBe(true);
+    await rm(byHand);
+    await clear();
+    expect((await predecessor()).checkpoints).toEqual([]);
   });
 
   it('goes as a whole, manifest and files, and nothing of another pod with it; its empty directories last', async () => {

@@ -125,6 +125,14 @@ describe('an active manifest of it', () => {
     expect(apiserver?.copyPods).toMatchObject([{ uid: `static-${NAME}`, activation: 0 }]);
   });
 
+  it('of which nobody can tell whose it is leaves no pod that could be stopped, nor does one that cannot be read', () => {
+    const sandboxes = [sandbox(NAME)];
+    const untold = left({ key: undefined, workload: undefined, copy: undefined });
+    const state = { state: 'unreachable', detail: '' } as const;
+    expect(look({ state, sandboxes, checkpoints: [untold] }).apiserver?.copyPods).toEqual([]);
+    expect(look({ state, sandboxes, found: { state: 'unknown', detail: 'EMFILE' } }).apiserver?.copyPods).toEqual([]);
+  });
+
   it("of the checkpointer's own workload is none of the checkpointer's copies", () => {
     const { apiserver } = look({ self: KEY, sandboxes: [sandbox(NAME)] });
     expect([apiserver?.active, apiserver?.copyPods]).toEqual([[], []]);
