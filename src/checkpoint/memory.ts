@@ -23,8 +23,6 @@ export interface WorkloadMemory {
   readonly absentSince?: Millis;
   /** The parent came since then, after the API server had answered without one for that long. */
   readonly came?: { readonly since: Millis; readonly absentFor: Millis };
-  /** Uid of the parent that has had a container in a sandbox that ran, so not one from before a reboot: it got all that only the API server has. */
-  readonly started?: string;
   /** Uid of the copy whose own readiness probes were answered once. */
   readonly served?: string;
   /** When a readiness probe of the active copy was last not answered. */
@@ -157,11 +155,6 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
           ? { since: now, absentFor: now - memory.absentSince }
           : memory.came,
     handBackSince: active && api.state === 'ok' && parent !== undefined && !parent.terminating ? (memory.handBackSince ?? now) : undefined,
-    started:
-      parent !== undefined &&
-      workload.parentPods.some(({ uid, sandboxReady, created }) => uid === parent.uid && sandboxReady && created > 0)
-        ? parent.uid
-        : memory.started,
     unansweredAt: !active
       ? undefined
       : workload.copyPods.some(({ uid }) => workload.answering?.get(uid) === false)

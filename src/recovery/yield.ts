@@ -49,12 +49,8 @@ function parentPods({ parent, parentPods: pods }: WorkloadObservation): RuntimeP
   return parent.state === 'present' ? pods.filter((pod) => pod.uid === parent.pod.uid) : [];
 }
 
-/**
- * A sandbox alone may still wait for what only the API server has (Secrets for its environment, the list of Services): the kubelet creates a container
- * when it has it all, and starts it again without asking anybody. One that ended may have been removed (`forgetExits`) and is not there until its next start.
- */
-const hasStarted = ({ workload: { parent }, memory }: Pick<Case, 'workload' | 'memory'>): boolean =>
-  parent.state === 'present' && memory.started === parent.pod.uid;
+/** A sandbox alone may still wait for what only the API server has: Secrets for its environment, the list of Services. */
+const hasContainer = (workload: WorkloadObservation): boolean => parentPods(workload).some((pod) => pod.created > 0);
 
 /**
  * The moment to make room: a container is there and has not ended yet. It takes its port about 100 ms after it was created. One that found the port
@@ -86,9 +82,9 @@ export function copiesToAsk(given: Pick<Case, 'observation' | 'workload' | 'memo
 }
 
 /**
- * Which workload may begin an exclusive yield now. One at a time; the one that serves the API goes only when every other parent has a container, since
- * they need it until then, and the others let it go first, so that the outage of its hand-back falls into the time when the node comes up anyway.
- * Nobody waits for longer than `downFor` for a parent that does not come.
+ * Which workload may begin an exclusive yield now. One at a time, and the one that serves the API first, so that the outage of its hand-back falls into the
+ * time when the node comes up anyway. The parents of the others may still need the API server to start: they get it when it is back, and until then their
+ * copies run. Nobody waits for longer than `downFor` for a parent that does not come.
  */
 export function nextToYield(
   cases: ReadonlyMap<WorkloadKey, Pick<Case, 'observation' | 'workload' | 'memory' | 'policy'>>,
@@ -101,7 +97,7 @@ export function nextToYield(
     pending.filter(([, { workload }]) => !servesApi(workload)),
   ];
   const first = serving.find(([, given]) => isStarting(given.workload) && (!isComingUp(given) || waitedLong(given)));
-  if (first !== undefined && others.every(([, other]) => hasStarted(other) || waitedLong(other))) return first[0];
+  if (first !== undefined) return first[0];
   if (serving.some(([, given]) => !waitedLong(given))) return undefined;
   return others.find(([, { workload }]) => isStarting(workload))?.[0];
 }
@@ -178,7 +174,7 @@ function exclusive({ observation: { now }, policy, workload, memory, mayYield }:
         message: `the parent did not come up in its last trial; the next begins in ${seconds(retryAt - now)}`,
         wakeAt: retryAt,
       };
-    const why = !hasStarted({ workload, memory })
+    const why = !hasContainer(workload)
       ? 'the parent has no container yet'
       : isComingUp({ workload, memory })
         ? 'it is not ready yet'

@@ -50,7 +50,7 @@ function over(times: readonly number[], world: (now: number) => Observation, mem
 }
 
 describe('yield', () => {
-  it('lets one workload go at a time, the API server as soon as every other parent has what it needs from it', () => {
+  it('lets one workload go at a time, the API server first', () => {
     const seen = observation([
       handingBack(APISERVER, API, 'created'),
       handingBack(CONTROLLERS, EXCLUSIVE, 'created'),
@@ -112,12 +112,9 @@ describe('yield', () => {
     expect(kinds(decide(second.memory, up, POLICY))).toEqual(['makeRoom kube-scheduler']);
   });
 
-  it('keeps the API server while another parent still needs it to start, but not for ever', () => {
+  it('does not keep the API server for another parent that still needs it to start: the copy of that one runs', () => {
     const seen = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'sandbox')]);
-    const first = decide(EMPTY_MEMORY, seen, POLICY);
-    expect(kinds(first)).toEqual([]);
-    const later = decide(first.memory, { ...seen, now: NOW + POLICY.downFor }, POLICY);
-    expect(kinds(later)).toEqual(['makeRoom kube-apiserver']);
+    expect(kinds(decide(EMPTY_MEMORY, seen, POLICY))).toEqual(['makeRoom kube-apiserver']);
   });
 
   it('does not take an API server away before its own readiness probes were answered once, but not for ever', () => {
@@ -139,20 +136,6 @@ describe('yield', () => {
     const ready = decide(EMPTY_MEMORY, observation([{ ...api(true), parentPods: [] }]), POLICY);
     expect(ready.questions.probes).toEqual([]);
     expect(kinds(decide(ready.memory, observation([api(false)], { now: NOW + 500 }), POLICY))).toEqual(['makeRoom kube-apiserver']);
-  });
-
-  it('does not keep the API server for a parent that has started once, whatever became of its container', () => {
-    const first = decide(
-      EMPTY_MEMORY,
-      observation([handingBack(APISERVER, API, 'ended'), handingBack(SCHEDULER, EXCLUSIVE, 'ended')]),
-      POLICY,
-    );
-    const after = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'sandbox')], { now: NOW + 1000 });
-    expect(kinds(decide(first.memory, after, POLICY))).toEqual(['makeRoom kube-apiserver']);
-    // Before a reboot does not count.
-    const old = { ...handingBack(SCHEDULER, EXCLUSIVE, 'ended'), parentPods: [runtimePod('ended', { sandboxReady: false })] };
-    const booted = decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended'), old]), POLICY);
-    expect(kinds(decide(booted.memory, after, POLICY))).toEqual([]);
   });
 
   it('lets the API server come back before it has the others started again', () => {
@@ -183,12 +166,6 @@ describe('yield', () => {
     const long = NOW + POLICY.stableFor + POLICY.trialDeadline;
     expect(kinds(decide(bad.memory, at(long - 1, false), POLICY))).toEqual([]);
     expect(kinds(decide(bad.memory, at(long, false), POLICY))).toEqual(['deactivate kube-apiserver']);
-  });
-
-  it('does not wait with the API server for a parent whose trial just failed', () => {
-    const memory: Memory = { workloads: new Map([[workloadKey(SCHEDULER), { failedTrials: { count: 1, retryAt: NOW + 1 } }]]) };
-    const seen = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'sandbox')]);
-    expect(kinds(decide(memory, seen, POLICY))).toEqual(['makeRoom kube-apiserver']);
   });
 
   it('doubles the time between trials that fail, up to half an hour', () => {
