@@ -65,7 +65,7 @@ export function nextStatus(before: Status | undefined, observation: Observation,
       const report = decision.reports.get(key);
       if (report === undefined) return [];
       const old = before?.workloads[key];
-      const inherited = decision.predecessor?.get(key);
+      const inherited = decision.predecessor?.get(key) ?? (observation.predecessorUnread ? old?.predecessor : undefined);
       const { namespace, kind, name } = observed.workload;
       const same = old !== undefined && old.reason === report.reason;
       return [

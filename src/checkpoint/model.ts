@@ -223,6 +223,8 @@ export interface Observation {
   readonly staticApiServer?: string;
   /** What bootkube's pod-checkpointer left; absent where nothing of it is there, or it cannot be read. */
   readonly predecessor?: Predecessor;
+  /** It cannot be read, or not all of it: what is not in `predecessor` may be there all the same. */
+  readonly predecessorUnread?: true;
 }
 
 export interface Retired {

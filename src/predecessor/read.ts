@@ -31,6 +31,8 @@ export type PredecessorSnapshot =
       readonly removable: boolean;
       /** Those of its directories that hold nothing but such directories, the inner ones first. */
       readonly empty: readonly string[];
+      /** The disk does not say all that is there. */
+      readonly unread?: true;
     }
   | { readonly state: 'unknown'; readonly detail: string };
 
@@ -121,7 +123,7 @@ async function look({ podManifestPath, read, copies, wanted }: PredecessorPlace)
       copy: made?.copy,
     });
   }
-  if (!isWhole) return { state: 'ok', checkpoints, removable: false, empty: [] };
+  if (!isWhole) return { state: 'ok', checkpoints, removable: false, empty: [], unread: true };
   return { state: 'ok', checkpoints, removable: await areWritable(base), empty: await emptyDirectories(base) };
 }
 

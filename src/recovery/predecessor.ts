@@ -42,7 +42,8 @@ type Fate =
 
 export function takeOver(observation: Observation, memory: Memory, policy: Policy, leaving: boolean): TakeOver {
   const { predecessor } = observation;
-  if (predecessor === undefined || leaving) return NOTHING;
+  if (predecessor === undefined) return NOTHING;
+  if (leaving) return { ...NOTHING, waits: waitsOf(predecessor.checkpoints.map((one) => [one, LEAVES])) };
   const given: Given = { observation, predecessor, memory, policy };
   const adopted = adoptions(given);
   const fates = predecessor.checkpoints.map((checkpoint): [PredecessorCheckpoint, Fate] => [
@@ -60,10 +61,14 @@ export function takeOver(observation: Observation, memory: Memory, policy: Polic
     actions: [...actions, ...tidying],
     wakeAt: times.length === 0 ? undefined : Math.min(...times),
     askedAt: asks ? observation.now : memory.predecessorAskedAt,
-    waits: new Map(
-      fates.flatMap(([checkpoint, { says }]) => (checkpoint.workload ? [[workloadKey(checkpoint.workload), says] as const] : [])),
-    ),
+    waits: waitsOf(fates.map(([checkpoint, { says }]) => [checkpoint, says])),
   };
+}
+
+const LEAVES = "what bootkube's pod-checkpointer kept of it stays: this checkpointer leaves the node";
+
+function waitsOf(said: readonly (readonly [PredecessorCheckpoint, string])[]): TakeOver['waits'] {
+  return new Map(said.flatMap(([{ workload }, says]) => (workload === undefined ? [] : [[workloadKey(workload), says] as const])));
 }
 
 function fateOf(given: Given, checkpoint: PredecessorCheckpoint): Fate {

@@ -91,7 +91,7 @@ export function createDiskSource(checkpointDir: string, podManifestPath: string)
     const { readPredecessor } = await import('../predecessor/read.ts');
     const wanted = (key: WorkloadKey) => store.workloads.get(key)?.stored.proven === undefined;
     const found = await readPredecessor({ podManifestPath, read, copies, wanted });
-    const nothing = found.state === 'ok' && found.checkpoints.length === 0 && found.empty.length === 0;
+    const nothing = found.state === 'ok' && found.checkpoints.length === 0 && found.empty.length === 0 && found.unread !== true;
     return nothing ? undefined : found;
   }
 

@@ -113,6 +113,7 @@ export function observe(given: Snapshots, copier: Copier): Observation {
     absences: api.absences,
     workloads,
     ...(predecessor && { predecessor }),
+    ...((disk.predecessor?.state === 'unknown' || disk.predecessor?.unread) && { predecessorUnread: true as const }),
   };
 }
 

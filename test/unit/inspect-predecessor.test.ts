@@ -96,6 +96,8 @@ describe('inspect', () => {
     if (facts.disk.state !== 'ok') throw new Error('the disk is there');
     const predecessor: PredecessorSnapshot = { state: 'unknown', detail: 'EIO' };
     expect(findings({ ...facts, disk: { ...facts.disk, predecessor } })).toEqual([expect.stringMatching(/^PredecessorUnknown: .*EIO/)]);
+    const part: PredecessorSnapshot = { state: 'ok', checkpoints: [], removable: false, empty: [], unread: true };
+    expect(findings({ ...facts, disk: { ...facts.disk, predecessor: part } })).toEqual([expect.stringMatching(/^PredecessorUnknown: /)]);
   });
 });
 
@@ -132,5 +134,6 @@ describe('doctor', () => {
     expect(advice([checkpoint()], false)).toEqual([['warn', expect.stringContaining('from-bootkube')]]);
     expect(advice([checkpoint(), itself])).toEqual([['warn', expect.stringMatching(/^Delete its DaemonSet/)]]);
     expect(of({ state: 'unknown', detail: 'EIO' })).toMatchObject([{ state: 'unknown', seen: 'EIO' }]);
+    expect(of({ state: 'ok', checkpoints: [], removable: false, empty: [], unread: true })).toMatchObject([{ state: 'unknown' }]);
   });
 });

@@ -175,5 +175,9 @@ describe('the pod of a checkpoint', () => {
 
 it('what cannot be read is unknown, and not empty', () => {
   expect(look({ checkpoints: [] }).seen.predecessor).toEqual({ checkpoints: [], removable: true, empty: [] });
-  expect(look({ found: { state: 'unknown', detail: 'EIO' } }).seen).not.toHaveProperty('predecessor');
+  expect(look({ checkpoints: [] }).seen).not.toHaveProperty('predecessorUnread');
+  const unknown = look({ found: { state: 'unknown', detail: 'EMFILE' } }).seen;
+  expect(unknown).not.toHaveProperty('predecessor');
+  expect(unknown.predecessorUnread).toBe(true);
+  expect(look({ found: { state: 'ok', checkpoints: [], removable: false, empty: [], unread: true } }).seen.predecessorUnread).toBe(true);
 });

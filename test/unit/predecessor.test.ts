@@ -151,7 +151,8 @@ describe("a checkpoint that bootkube's pod-checkpointer left", () => {
         : seen;
       const before = memoryOf(SCHEDULER, memory).workloads;
       const leaving = world.leaving ? memoryOf(self, { absentSince: 0 }).workloads : new Map();
-      const { actions } = decide({ workloads: new Map([...before, ...leaving]) }, given, POLICY);
+      const { actions, predecessor } = decide({ workloads: new Map([...before, ...leaving]) }, given, POLICY);
+      if (world.theirs !== 'files') expect(predecessor?.has(KEY), JSON.stringify(world)).toBe(true);
       const of = actions.filter(({ kind }) => OURS.has(kind)).map(({ kind }) => kind);
       // Ready is remembered only while the runtime's word does not matter for it.
       const asRemembered = { ...world, runtime: 'ok' } as World;

@@ -52,6 +52,13 @@ describe('a status', () => {
     expect(another.workloads[KEY]?.proven?.at).toBe(T2);
   });
 
+  test("does not forget what bootkube's pod-checkpointer left of it because the disk does not give it", () => {
+    const left = nextStatus(undefined, seen({}), { ...decision('Protected'), predecessor: new Map([[KEY, 'kept']]) }, T1);
+    const unread = nextStatus(left, seen({}, { predecessorUnread: true }), decision('Protected'), T2);
+    expect(transitions(left, unread, T2)).toEqual([]);
+    expect(transitions(unread, nextStatus(unread, seen({}), decision('Protected'), T2), T2)).toMatchObject([{ milestones: ['TakenOver'] }]);
+  });
+
   test('knows the parent from the API server, then from memory, else from the generation', () => {
     const named = status(undefined, 'Protected', { parent: present, stored: PROVEN });
     expect(named.workloads[KEY]).toMatchObject({ parent: 'parent-abcde', parentUid: 'uid-parent' });

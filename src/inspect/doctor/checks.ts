@@ -231,14 +231,16 @@ function bootUnit(unit: UnitState): Check {
 function predecessor(facts: PredecessorSnapshot | undefined): Check[] {
   if (facts === undefined) return [];
   if (facts.state === 'unknown') return [unknown('Predecessor', facts.detail)];
-  const { checkpoints, removable } = facts;
-  if (checkpoints.length === 0) return [];
+  const { checkpoints, removable, unread } = facts;
   const itself = checkpoints.find(({ isCheckpointer, active }) => isCheckpointer && active !== undefined);
   const left = `bootkube's pod-checkpointer left ${checkpoints.map(({ namespace, name }) => `${namespace}/${name}`).join(', ')}`;
   if (itself !== undefined)
     return [
       warn('Predecessor', `${left}; it starts with the kubelet (${itself.active})`, 'Delete its DaemonSet: only one of the two can work.'),
     ];
+  if (unread)
+    return [unknown('Predecessor', "the disk does not give all that bootkube's pod-checkpointer may have left: see the kernel's log")];
+  if (checkpoints.length === 0) return [];
   if (removable)
     return [warn('Predecessor', left, 'Nothing: each goes when this checkpointer has a proven copy; checkpointer inspect says more.')];
   const advice = 'Apply manifests/components/from-bootkube, or remove them by hand once every workload is proven.';

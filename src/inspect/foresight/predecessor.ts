@@ -49,8 +49,17 @@ export function predecessorFindings(seen: Seen): Finding[] {
   const reports = predecessorReports(seen);
   const itself = reports.find(({ itself, active }) => itself === true && active !== undefined);
   const others = reports.filter((report) => report.itself !== true);
-  const removable = disk.predecessor.removable;
+  const { removable, unread } = disk.predecessor;
   return [
+    ...(unread
+      ? [
+          warning(
+            'PredecessorUnknown',
+            "the disk does not give all that bootkube's pod-checkpointer may have left",
+            "See the kernel's log.",
+          ),
+        ]
+      : []),
     ...(itself === undefined
       ? []
       : [
