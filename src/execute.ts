@@ -126,7 +126,7 @@ export function createExecutor({ effects, clock, log, onLate, onOutcome }: Execu
       waiting.push(action);
       // What could not be moved out of the way, or taken over, must not keep another generation from serving.
       if (action.kind !== 'quarantine' && action.kind !== 'adopt') blocked.add(subjectOf(action));
-      unsettled ||= !CAN_WAIT.has(action.kind);
+      unsettled ||= !CAN_WAIT.has(action.kind) && action.kind !== 'adopt';
     };
     for (const action of actions) {
       if (signal.aborted) break;

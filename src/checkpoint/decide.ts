@@ -224,7 +224,9 @@ function isLeaving(before: Memory, memory: Memory, observation: Observation, pol
 /** Cold-boot activation is over when both sources have answered and nothing is left that it would activate at once. */
 function settle({ bootId, settledBootId, api, runtime }: Observation, actions: readonly Action[]): Action[] {
   if (settledBootId === bootId || api.state === 'unknown' || runtime.state === 'unknown') return [];
-  return actions.some(({ kind }) => kind === 'activate' || kind === 'revive' || kind === 'adopt') ? [] : [{ kind: 'settleBoot', bootId }];
+  // What is taken over is activated at once only where the API server is away: one that cannot be taken over must not make every later outage a cold boot.
+  const isLeft = ({ kind }: Action): boolean => kind === 'activate' || kind === 'revive' || (kind === 'adopt' && api.state !== 'ok');
+  return actions.some(isLeft) ? [] : [{ kind: 'settleBoot', bootId }];
 }
 
 /**

@@ -54,14 +54,13 @@ describe('actions that fail', () => {
     expect(tried).toEqual(['quarantine failed', 'next of the workload']);
     tried.length = 0;
     const copy = copyOf('theirs', { servesApi: false, handBack: 'exclusive' });
-    await executor.run(
-      [{ kind: 'adopt', workload: SCHEDULER, copy, parent: { name: 'p', uid: 'u' } }, forget],
-      new AbortController().signal,
-    );
+    const adopt: Action = { kind: 'adopt', workload: SCHEDULER, copy, parent: { name: 'p', uid: 'u' } };
+    await executor.run([adopt, forget], new AbortController().signal);
     expect(tried).toEqual(['adopt failed', 'next of the workload']);
     tried.length = 0;
     const prune: Action = { kind: 'prune', workload: SCHEDULER, generations: [1] };
-    await executor.run([prune, { kind: 'settleBoot', bootId: 'b' }], new AbortController().signal);
+    // Its own time has not come yet.
+    await executor.run([adopt, prune, { kind: 'settleBoot', bootId: 'b' }], new AbortController().signal);
     expect(tried).toEqual(['prune failed', 'settleBoot failed']);
   });
 

@@ -168,6 +168,9 @@ describe("a checkpoint that bootkube's pod-checkpointer left", () => {
       predecessor: { checkpoints: [checkpoint({ listed: undefined })], removable: true, empty: [] },
     });
     expect(decide({ workloads: new Map() }, seen, POLICY).actions.map(({ kind }) => kind)).toEqual(['adopt']);
+    // With the API server there is nothing to be done at once: a checkpoint that cannot be taken over does not keep the boot unsettled.
+    const answers = decide({ workloads: new Map() }, { ...seen, api: { state: 'ok' } }, POLICY);
+    expect(answers.actions.map(({ kind }) => kind)).toEqual(['adopt', 'settleBoot']);
     const present = workload(SCHEDULER, {
       parent: { state: 'present', pod: parent({ kind: 'copy', copy: copyOf('ours', TRAITS) }) },
       parentPods: [runtimePod('running')],
