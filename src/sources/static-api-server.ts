@@ -4,9 +4,9 @@
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { V1Pod } from '@kubernetes/client-node';
+import type { V1Container, V1Pod } from '@kubernetes/client-node';
 import { load } from 'js-yaml';
-import { traitsOf } from '../checkpoint/copy/traits.ts';
+import { flagOf, runs, traitsOf } from '../checkpoint/copy/traits.ts';
 import { MANIFEST_LIMIT } from '../checkpoint/store/format.ts';
 import { isErrno } from '../platform/durable.ts';
 import type { ReadFile } from '../platform/remembered.ts';
@@ -36,8 +36,15 @@ export async function findStaticApiServer(directory: string, read: ReadFile, und
 function runsApiServer(bytes: Buffer): boolean {
   try {
     const pod = load(bytes.toString('utf8')) as Partial<V1Pod> | null | undefined;
-    return pod?.kind === 'Pod' && Array.isArray(pod.spec?.containers) && traitsOf(pod as V1Pod).servesApi;
+    if (pod?.kind !== 'Pod' || !Array.isArray(pod.spec?.containers) || !traitsOf(pod as V1Pod).servesApi) return false;
+    return [...(pod.spec.initContainers ?? []), ...pod.spec.containers].some(isOne);
   } catch {
     return false;
   }
+}
+
+/** By its image, or by a flag that it does not start without: who reads its logs, or ends it, names it as well. */
+function isOne(container: V1Container): boolean {
+  const { command: _command, args: _args, ...image } = container;
+  return runs(image, 'apiserver') || (runs(container, 'apiserver') && flagOf(container, 'etcd-servers') !== undefined);
 }

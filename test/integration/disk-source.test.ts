@@ -51,7 +51,13 @@ it("sees somebody else's static pod of an API server where one that was ours is 
   await mkdir(join(host.manifests, 'kube-apiserver.yaml'));
   await put('.kube-apiserver.yaml', kubeadmManifest('kube-apiserver', cluster));
   await put('kube-scheduler.yaml', kubeadmManifest('kube-scheduler', cluster));
+  const watchdog = (...args: string[]) => ({ name: 'w', image: 'registry.example.org/busybox', command: ['sh', '-c'], args });
+  const staticPod = (...args: string[]) =>
+    dump({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'w' }, spec: { containers: [watchdog(...args)] } });
+  await put('watchdog.yaml', staticPod('pkill kube-apiserver; tail -F /var/log/kube-apiserver'));
   await put('notes.txt', 'kube-apiserver: [');
   await put('list.yaml', dump({ apiVersion: 'v1', kind: 'PodList', items: [] }));
   expect(await found()).toBeUndefined();
+  await put('by-script.yaml', staticPod('exec kube-apiserver --etcd-servers=https://127.0.0.1:2379'));
+  expect(await found()).toBe('by-script.yaml');
 });
