@@ -108,8 +108,8 @@ Asked as a member of system:masters: a user whose rights come from RBAC can be d
   {
     name: 'start',
     title: 'Start of the program',
-    about: 'Wall time with warm caches.',
-    columns: { start: '', medianMs: 'median (ms)', p90Ms: 'p90 (ms)' },
+    about: 'Wall time with warm caches, and what the program and its children worked.',
+    columns: { start: '', medianMs: 'median (ms)', fastestMs: 'fastest (ms)', atWorkMs: 'at work (CPU, ms)' },
   },
 ];
 
