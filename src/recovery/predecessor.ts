@@ -101,8 +101,11 @@ function adoptions({ observation, predecessor }: Given): ReadonlyMap<Predecessor
 function ofWorkload(given: Given, checkpoint: PredecessorCheckpoint): Fate {
   const { observation, predecessor } = given;
   const what = `bootkube's checkpoint ${nameOf(checkpoint)}`;
-  if (checkpoint.active !== undefined)
-    return { kind: 'wait', says: `${what} runs (${checkpoint.active}): it leaves as a copy of ours would` };
+  if (checkpoint.active !== undefined) {
+    const stored = checkpoint.workload && observation.workloads.get(workloadKey(checkpoint.workload))?.stored;
+    const next = stored === undefined ? 'it is left alone: there is no copy of ours' : 'it leaves as a copy of ours would';
+    return { kind: 'wait', says: `${what} runs (${checkpoint.active}): ${next}` };
+  }
   if (observation.api.state !== 'ok') return { kind: 'wait', says: `${what} is kept: the API server does not answer` };
   const settled = settledAt(given, checkpoint);
   if (settled === undefined) return { kind: 'wait', says: `${what} is kept until the copy of its pod is proven and the pod is Ready` };

@@ -195,6 +195,15 @@ describe("a checkpoint that bootkube's pod-checkpointer left", () => {
     expect(adoptedOf(old, current, running)).toEqual(['running']);
   });
 
+  it('that runs is said to leave only where there is a copy of ours', () => {
+    const refused = checkpoint({ active: FILE, copy: { kind: 'refused', refusals: [] } });
+    const seen = observation([], { predecessor: { checkpoints: [refused], removable: true, empty: [] } });
+    expect(decide({ workloads: new Map() }, seen, POLICY).predecessor?.get(KEY)).toContain('left alone');
+    const kept = workload(SCHEDULER, { stored: stored([generation(1, 'ours', TRAITS)], { newest: 1, proven: 1 }) });
+    const ours = observation([kept], { predecessor: { checkpoints: [refused], removable: true, empty: [] } });
+    expect(decide({ workloads: new Map() }, ours, POLICY).predecessor?.get(KEY)).toContain('leaves as a copy of ours would');
+  });
+
   it('goes when its parent has been Ready with the proven copy for long enough, at that moment', () => {
     const present = workload(SCHEDULER, {
       parent: { state: 'present', pod: parent({ kind: 'copy', copy: copyOf('ours', TRAITS) }) },
