@@ -35,7 +35,9 @@ export function seenBetween(changes: readonly Change[], from: number, to: number
   const unanswered = gapsOf(after, ({ answers }) => answers, to);
   const lastEnd = (of: readonly Gap[]): number | undefined => (of.length === 0 ? first : of.at(-1)?.ended);
   const stable = lastEnd(gaps);
-  const served = lastEnd(gaps.filter((gap) => unanswered.some((other) => other.began <= (gap.ended ?? to) && gap.began <= (other.ended ?? to))));
+  const served = lastEnd(
+    gaps.filter((gap) => unanswered.some((other) => other.began <= (gap.ended ?? to) && gap.began <= (other.ended ?? to))),
+  );
   return {
     firstReady: seconds(first - from),
     outages: gaps.map(({ ms }) => seconds(ms)),
