@@ -95,7 +95,12 @@ describe('a parent that shares its port with a copy of another spec', () => {
     const look = looks();
     look(0, [workload(SCHEDULER, { ...beside, parent: rollout })]);
     const denied = { api: { state: 'denied', detail: '401' } } as const;
-    expect(look(1000, [workload(SCHEDULER, beside)], denied).questions.probes).toEqual([]);
+    const uid = copyPod(1).uid;
+    // Who answers on the shared port is asked in the name of the copy.
+    expect(look(1000, [workload(SCHEDULER, beside)], denied).questions.probes.map((asked) => asked.uid)).toEqual([uid]);
+    const answering = workload(SCHEDULER, { ...beside, answering: new Map([[uid, true]]) });
+    look(1000, [answering], denied);
+    expect(look(60_000, [answering], denied).done).not.toContain('prove 2');
   });
 });
 
