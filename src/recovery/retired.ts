@@ -3,8 +3,9 @@
  * who deletes the API server's own DaemonSet has confirmed an absence that takes everything with it.
  *
  * So they come back when the API server is unreachable and nothing can bring it up: the workload that served it was retired and nothing has taken its
- * place, neither in the store nor as somebody else's static pod, which may have the port for itself and just be starting. The others come back with it, except those that are there again. Where the API server goes away for another reason nothing comes back:
- * what somebody deleted must not run again at every restart of the API server.
+ * place, neither in the store nor as somebody else's static pod, which may have the port for itself and just be starting. The others come back with it,
+ * except those that are there again. Where the API server goes away for another reason nothing comes back: what somebody deleted must not run again at every
+ * restart of the API server.
  *
  * One whose owner had moved to other nodes stays away, whatever becomes of the API server: this node is no master any more.
  *

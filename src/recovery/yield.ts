@@ -144,8 +144,10 @@ function overlap(given: Case): Verdict {
     memory,
   } = given;
   if (memory.up === undefined) return { reason: 'YieldPending', message: 'the copy runs; the parent is not up yet', flux: true };
-  // An API server can run and never become ready: one that starts beside another may find that one behind its own port, and gives up a minute later (seen on
-  // kube-apiserver 1.36). Every answer has to be good for as long as the parent has to be up; which of the two spoils them nobody knows, so not for ever.
+  // An API server can run and never become ready (seen once on kube-apiserver 1.36: it ended by itself after 61 s). What it asks itself at its start goes to
+  // the shared port and may reach the other one; its first check of the Services' addresses is not repeated for 3 min, and ends it after one (Kubernetes'
+  // pkg/registry/core/rest/storage_core.go). So every answer has to be good for as long as the parent has to be up; which of the two spoils them nobody
+  // knows, so not for ever.
   const steady = Math.max(memory.up.since, memory.unansweredAt ?? memory.up.since) + policy.stableFor;
   const due = Math.max(Math.min(steady, memory.up.since + policy.stableFor + policy.trialDeadline), memory.failedTrials?.retryAt ?? now);
   if (now < due) {
