@@ -8,6 +8,7 @@ import type { V1Container, V1Pod } from '@kubernetes/client-node';
 import { load } from 'js-yaml';
 import { flagOf, runs, traitsOf } from '../checkpoint/copy/traits.ts';
 import { MANIFEST_LIMIT } from '../checkpoint/store/format.ts';
+import { NOT_OF_THE_DISK } from '../checkpoint/store/read-files.ts';
 import { isErrno } from '../platform/durable.ts';
 import type { ReadFile } from '../platform/remembered.ts';
 import { isOurs } from '../recovery/manifests.ts';
@@ -21,7 +22,8 @@ export async function findStaticApiServer(directory: string, read: ReadFile, und
     // The kubelet ignores names that begin with a dot.
     if (file.startsWith('.') || isOurs(file)) continue;
     const bytes = await read(join(directory, file), MANIFEST_LIMIT).catch((error: unknown) => {
-      if (isErrno(error, 'EMFILE', 'ENFILE', 'ENOMEM', 'EIO')) throw error;
+      // A bad block is the kubelet's as well: it runs nothing of that file, and one file must not make the whole disk unknown.
+      if (isErrno(error, ...NOT_OF_THE_DISK)) throw error;
       return undefined;
     });
     if (bytes === undefined) continue;
