@@ -56,6 +56,17 @@ describe('install-host', () => {
     expect(await tree()).not.toContain('etc/systemd/system/kubelet.service.wants');
   });
 
+  test('replaces an executable of which one byte of the last megabyte is another', async () => {
+    const program = Buffer.alloc((2 << 20) + 3, 'x');
+    await writeFile(executable, program);
+    await install();
+    expect((await install()).out).toBe('nothing to change\n');
+    const installed = join(root, 'opt/pod-checkpointer/bin/checkpointer');
+    await writeFile(installed, program.fill('y', program.length - 1));
+    expect((await install()).out).toBe('replace /opt/pod-checkpointer/bin/checkpointer\n');
+    expect(await readFile(installed)).toEqual(await readFile(executable));
+  });
+
   test('shows what it would change and changes nothing with --dry-run', async () => {
     const before = await tree();
     expect((await install('--dry-run')).out).toContain('create  /opt/pod-checkpointer/bin/checkpointer');
