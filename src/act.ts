@@ -114,6 +114,14 @@ const EXECUTORS: Executors = {
   async forgetExits({ containerIds }, { runtime }) {
     await Promise.all(containerIds.map((id) => runtime.removeContainer(id)));
   },
+  async startAgain({ containerIds }, { runtime }) {
+    await Promise.all(
+      containerIds.map(async (id) => {
+        await runtime.stopContainer(id, 0);
+        await runtime.removeContainer(id);
+      }),
+    );
+  },
   async confirmAbsence({ workload, pod }, { api }) {
     await api.confirmAbsence(workload.namespace, pod.name, pod.uid);
   },

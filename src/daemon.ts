@@ -12,7 +12,8 @@ import type { Reporter } from './report/reporter.ts';
 export interface Daemon {
   readonly effects: Effects;
   readonly policy: Policy;
-  readonly observe: (questions: Questions) => Promise<Observation>;
+  /** `cause`: why it is looked at. `time` alone means that nothing was done or told since the last observation. */
+  readonly observe: (questions: Questions, cause: 'time' | 'event') => Promise<Observation>;
   /** Monotonic milliseconds. */
   readonly clock: () => Millis;
   readonly wake: Wake;
@@ -27,7 +28,8 @@ export interface Daemon {
 /** A flag that can be waited for. Waking it while nobody waits is remembered. */
 export interface Wake {
   wake(): void;
-  wait(ms: Millis, signal: AbortSignal): Promise<void>;
+  /** Whether it was woken before the time was over. */
+  wait(ms: Millis, signal: AbortSignal): Promise<boolean>;
 }
 
 export function createWake(): Wake {
@@ -52,7 +54,9 @@ export function createWake(): Wake {
         });
       }
       resume = undefined;
+      const woken = pending;
       pending = false;
+      return woken;
     },
   };
 }
@@ -63,8 +67,9 @@ export async function runDaemon(daemon: Daemon): Promise<void> {
   const executor = createExecutor({ effects, clock, log, onLate: wake.wake, ...(onOutcome && { onOutcome }) });
   let memory: Memory = EMPTY_MEMORY;
   let questions = NO_QUESTIONS;
+  let cause: 'time' | 'event' = 'event';
   while (!signal.aborted) {
-    const observation = await observe(questions);
+    const observation = await observe(questions, cause);
     if (signal.aborted) break;
     const decision = decide(memory, observation, policy);
     memory = decision.memory;
@@ -73,7 +78,9 @@ export async function runDaemon(daemon: Daemon): Promise<void> {
     const { progressed, retryAt, refused } = await executor.run(decision.actions, signal);
 
     await reporter.report(observation, withRefusals(decision, refused));
-    if (!progressed && !asksMore) await wake.wait(untilNext(decision, retryAt, clock(), pace), signal);
+    const waits = !progressed && !asksMore;
+    const woken = waits && (await wake.wait(untilNext(decision, retryAt, clock(), pace), signal));
+    cause = waits && !woken && decision.actions.length === 0 ? 'time' : 'event';
   }
   await executor.idle();
   await reporter.idle();

@@ -23,12 +23,13 @@ import { createReporter, type Reported } from './report/reporter.ts';
 import { type Kubeconfig, loadKubeconfig } from './sources/api/kubeconfig.ts';
 import { createOwnersSource } from './sources/api/owners.ts';
 import { ownersKubeconfig } from './sources/api/owners-identity.ts';
+import { createReadiness } from './sources/api/readiness.ts';
 import { createReloadingClient } from './sources/api/reloading-client.ts';
 import { createApiSource } from './sources/api/source.ts';
 import { createAskedSources } from './sources/asked.ts';
 import { readBootId } from './sources/boot.ts';
 import { createRuntimeSource } from './sources/cri/source.ts';
-import { createDiskSource } from './sources/disk.ts';
+import { createDiskSource, type DiskSnapshot } from './sources/disk.ts';
 import { createKubeletLockSource } from './sources/kubelet-lock.ts';
 import { watchMount } from './sources/manifest-mount.ts';
 import { observe } from './sources/observe.ts';
@@ -46,6 +47,11 @@ const RUNTIME_PATIENCE = 1_000;
  */
 const QUIET = { withEvents: 30_000, withoutEvents: 3_000 };
 const FLUX = 200;
+/**
+ * While something is going on the runtime is looked at many times a second. The disk is read again that much later only, unless something was done or told: to
+ * read it is a third of what a look costs, at a time when an API server starts beside it.
+ */
+const DISK_AGAIN = 250;
 
 export type CheckedOptions = RunOptions & { readonly nodeName: string };
 
@@ -71,8 +77,11 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
   const wake = createWake();
   const following = createReloadingClient(kubeconfig, () => loadKubeconfig(kubeconfig.file), log);
   const client = countedClient(following, metrics, log);
+  const over = new AbortController();
+  const ready = createReadiness(client, AbortSignal.any([signal, over.signal]));
   const api = createApiSource({
     client,
+    ready: ready.wait,
     nodeName: options.nodeName,
     // Where the operator does not say how copies reach the API server, the cluster does.
     references: (pod) => (options.kubernetesService === undefined ? [...objectReferences(pod), KUBERNETES_SERVICE] : objectReferences(pod)),
@@ -120,6 +129,7 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
   const owners = createOwnersSource({
     client: identity && countedClient(createReloadingClient(identity, readIdentity, log), metrics, log),
     nodeClient: client,
+    ready: ready.wait,
     nodeName: options.nodeName,
     onChange: wake.wake,
     log,
@@ -143,7 +153,7 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
     log.warn({ error: error instanceof Error ? error.message : String(error) }, 'leader.json could not be written'),
   );
   const sayUnreadable = createUnreadableLog(log);
-  const over = new AbortController();
+  let lastRead: { readonly at: number; readonly snapshot: DiskSnapshot } | undefined;
   const inspector = createInspector({
     command: [...ownProgram(), ...inspectArguments(options)],
     onAnswer: wake.wake,
@@ -166,8 +176,14 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
       onOutcome: (outcome) => countOutcome(metrics, outcome),
       policy: options,
       clock,
-      observe: async (questions) => {
-        const [listed, read, lock] = await Promise.all([listWithin(runtime, RUNTIME_PATIENCE, wake.wake), disk.read(), kubelet.read()]);
+      observe: async (questions, cause) => {
+        const recent = cause === 'time' && lastRead !== undefined && clock() - lastRead.at < DISK_AGAIN ? lastRead.snapshot : undefined;
+        const [listed, read, lock] = await Promise.all([
+          listWithin(runtime, RUNTIME_PATIENCE, wake.wake),
+          recent ?? disk.read(),
+          kubelet.read(),
+        ]);
+        if (recent === undefined) lastRead = { at: clock(), snapshot: read };
         if (read.state === 'ok') sayUnreadable(read.store.unreadable ?? new Map());
         const snapshot = api.snapshot();
         const answers = asked.snapshot();

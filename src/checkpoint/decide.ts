@@ -15,7 +15,7 @@
  *     7  self                                                  recovery/self.ts
  *        take over from bootkube's pod-checkpointer            recovery/predecessor.ts
  */
-import { activate } from '../recovery/activation.ts';
+import { activate, apiServerOf } from '../recovery/activation.ts';
 import { candidate } from '../recovery/candidate.ts';
 import { asksWhy, fallBack, latestActive, reissue, stopLeftovers } from '../recovery/copies.ts';
 import { replaceDamaged } from '../recovery/damaged.ts';
@@ -72,6 +72,7 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
 
   const cases = new Map<WorkloadKey, Case>();
   const leaving = isLeaving(before, memory, observation, policy);
+  const apiServer = apiServerOf(observation.workloads.values());
   for (const [key, workload] of observation.workloads) {
     cases.set(key, {
       observation,
@@ -80,6 +81,7 @@ export function decide(before: Memory, observation: Observation, policy: Policy)
       memory: memory.workloads.get(key) ?? {},
       apiUnreachableSince: memory.apiUnreachableSince,
       mayYield: false,
+      apiServer,
       leaving,
     });
   }
@@ -246,6 +248,7 @@ const ORDER: Readonly<Record<ActionKind, number>> = {
   deactivate: 2,
   makeRoom: 2,
   forgetExits: 3,
+  startAgain: 3,
   stopLeftover: 3,
   // Before a generation of that spec can be proven.
   markFailing: 4,

@@ -130,6 +130,8 @@ export interface StoredWorkload {
 export interface Traits {
   /** The pod is, or serves as, a kube-apiserver. */
   readonly servesApi: boolean;
+  /** The pod does nothing without an API server: a kube-controller-manager or kube-scheduler, and nothing beside it. */
+  readonly asksApi?: true;
   /** Whether copy and parent can run side by side (design rule 4). */
   readonly handBack: 'overlap' | 'exclusive';
 }
@@ -241,6 +243,8 @@ export interface Retired {
 /** Durations that an operator sets, in milliseconds. */
 export interface Policy {
   readonly activateAfter: Millis;
+  /** How long what only asks the API server waits for this node's own to come back, from when it was first found unreachable. */
+  readonly apiServerFirst: Millis;
   readonly downFor: Millis;
   readonly proveAfter: Millis;
   readonly stableFor: Millis;
@@ -282,6 +286,8 @@ export type Action =
     }
   /** Remove ended containers of a parent, so that the kubelet does not hold its crashes against it. */
   | { readonly kind: 'forgetExits'; readonly workload: Workload; readonly containerIds: readonly string[] }
+  /** Kill running containers of a parent and remove them, so that the kubelet starts it anew and does not hold its end against it. */
+  | { readonly kind: 'startAgain'; readonly workload: Workload; readonly containerIds: readonly string[] }
   /** Stop what is left of copies that the kubelet does not know any more. */
   | {
       readonly kind: 'stopLeftover';

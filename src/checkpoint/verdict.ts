@@ -27,6 +27,8 @@ export type Reason =
   | 'Refused'
   /** The parent is down; the time before its copy is activated runs. */
   | 'ParentDown'
+  /** The parent is down and does nothing without an API server, which is brought back first. */
+  | 'ApiServerFirst'
   /** The parent is down and there is no copy that could take its place. */
   | 'NothingToActivate'
   | 'Activating'
@@ -94,6 +96,8 @@ export interface Case {
   readonly apiUnreachableSince: Millis | undefined;
   /** The workload may give its active copy's place to the parent now; one workload at a time may. */
   readonly mayYield: boolean;
+  /** The API server of this node, which comes before what only asks it: none, one, or one whose copy is active. */
+  readonly apiServer: 'none' | 'here' | 'copy';
   /** The checkpointer is being removed from the node. */
   readonly leaving: boolean;
 }

@@ -278,14 +278,15 @@ function words(action: RecoveryAction): string {
   }
 }
 
-function report({ done, failed, warnings }: Recovered): number {
+function report({ done, left, failed, warnings }: Recovered): number {
   for (const action of done) {
     const { namespace, kind, name } = action.workload;
     say(`${namespace}/${kind}/${name}: ${words(action)}${action.kind === 'quarantine' ? ` (${action.detail})` : ''}`);
   }
+  for (const key of left) say(`${key}: the API server comes first; left to the daemon`);
   for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
   for (const [key, message] of failed) process.stderr.write(`error: ${key}: ${message}\n`);
-  if (done.length === 0 && failed.size === 0) say('everything that is stored is active already, or runs');
+  if (done.length === 0 && left.length === 0 && failed.size === 0) say('everything that is stored is active already, or runs');
   return failed.size === 0 ? 0 : 1;
 }
 

@@ -22,6 +22,7 @@ export interface RunOptions {
   readonly checkpointGracePeriod: number;
   readonly retain: number;
   readonly activateAfter: number;
+  readonly apiServerFirst: number;
   readonly downFor: number;
   readonly proveAfter: number;
   readonly stableFor: number;
@@ -72,6 +73,13 @@ export function runCommand(): Command {
         '--activate-after <duration>',
         'activate a copy when its parent is down and the API server unreachable for this long; at once after a boot',
         '3s',
+      ),
+    )
+    .addOption(
+      durationFlag(
+        '--api-server-first <duration>',
+        "how long copies of controller managers and schedulers, which only ask the API server, wait for this node's own to come back; 0 does not wait",
+        '15s',
       ),
     )
     .addOption(

@@ -4,7 +4,7 @@
  */
 import type { GenerationNumber, StoredWorkload } from '../checkpoint/model.ts';
 import { type WorkloadKey, workloadKey } from '../checkpoint/workload.ts';
-import { type Damage, NOTHING_RUNS, planRecovery, withDamage } from '../recovery/boot.ts';
+import { type Damage, NOTHING_RUNS, planRecovery, type Seen, withDamage } from '../recovery/boot.ts';
 import type { DiskManifest, DiskSnapshot } from '../sources/disk.ts';
 import type { Facts } from './facts.ts';
 import { type Finding, fatal, warning } from './finding.ts';
@@ -111,8 +111,8 @@ function nodeFindings(facts: Facts, revived: boolean): Finding[] {
 
 interface Chosen {
   readonly generation: GenerationNumber;
-  /** Its manifest lies in the kubelet's directory already. */
-  readonly active: boolean;
+  /** `active`: its manifest lies in the kubelet's directory already. `waits`: it is activated where the API server's copy does not answer in time. */
+  readonly state: 'active' | 'starts' | 'waits';
 }
 
 /** The disk as recovery sees it once every damaged generation is out of it, and what the rules that hold after a boot make of that. */
@@ -120,16 +120,21 @@ function whatWouldRun(disk: DiskSnapshot): { readonly chosen: ReadonlyMap<Worklo
   if (disk.state === 'unknown') return { chosen: new Map(), revived: false };
   const chosen = new Map<WorkloadKey, Chosen>();
   for (const { workload, generation } of disk.manifests.toSorted((a, b) => a.activation - b.activation))
-    chosen.set(workload, { generation, active: true });
-  const { actions } = planRecovery({
+    chosen.set(workload, { generation, state: 'active' });
+  const seen: Seen = {
     bootId: 'the one after the power cut',
     api: { state: 'unreachable', detail: 'after a power cut' },
     runtime: NOTHING_RUNS,
     disk,
     byHand: false,
-  });
-  for (const action of actions)
-    if (action.kind === 'activate') chosen.set(workloadKey(action.workload), { generation: action.generation, active: false });
+  };
+  const { actions, reports } = planRecovery(seen);
+  // The same as if the API server never came back: what waits for it is activated in the end.
+  for (const action of planRecovery({ ...seen, byHand: true }).actions) {
+    if (action.kind !== 'activate') continue;
+    const key = workloadKey(action.workload);
+    chosen.set(key, { generation: action.generation, state: reports.get(key)?.reason === 'ApiServerFirst' ? 'waits' : 'starts' });
+  }
   return { chosen, revived: actions.some(({ kind }) => kind === 'revive' || kind === 'adopt') };
 }
 
@@ -153,7 +158,7 @@ function workloadPowerCut(
   const stored = disk.state === 'ok' ? disk.store.workloads.get(key)?.stored : undefined;
   const predecessors = runsUnderPredecessor(disk, key);
   if (chosen === undefined && predecessors !== undefined && stored !== undefined)
-    return { ...sentence(undefined, [predecessorRuns(predecessors), ...refused], [], false), why: predecessorRuns(predecessors).message };
+    return { ...sentence(undefined, [predecessorRuns(predecessors), ...refused], []), why: predecessorRuns(predecessors).message };
   if (chosen === undefined) {
     const nothing =
       stored === undefined || (stored.generations.size === 0 && stored.damaged.size === 0)
@@ -163,7 +168,7 @@ function workloadPowerCut(
             'no stored copy is whole',
             'Bring the API server up with the pod marked, so that another one is stored; look for errors of the disk in the kernel log.',
           );
-    return sentence(undefined, [nothing, ...refused], [], false);
+    return sentence(undefined, [nothing, ...refused], []);
   }
   const generation = stored?.generations.get(chosen.generation);
   const known = generations.get(key)?.get(chosen.generation);
@@ -172,7 +177,7 @@ function workloadPowerCut(
   const newest = stored?.newest === undefined ? undefined : stored.generations.get(stored.newest);
   const pod = known?.pod;
   const findings: Finding[] = [
-    ...(stops === undefined || (chosen.active && stops.code === 'NobodyActivates') ? [] : [stops]),
+    ...(stops === undefined || (chosen.state === 'active' && stops.code === 'NobodyActivates') ? [] : [stops]),
     ...(generation === undefined ? [damagedActive(chosen, stored)] : []),
     ...(stored === undefined ? [] : proofFindings(stored, chosen.generation)),
     ...editFindings(manifest),
@@ -189,7 +194,7 @@ function workloadPowerCut(
     ...refused,
   ];
   const hint = generation === undefined || newest === undefined ? undefined : portSharingHint(generation, newest.traits);
-  return sentence(chosen.generation, findings, hint === undefined ? [] : [hint], chosen.active);
+  return sentence(chosen, findings, hint === undefined ? [] : [hint]);
 }
 
 /** The manifest is there, and what it mounts is not, or is not what was written. */
@@ -209,22 +214,23 @@ function editFindings(manifest: DiskManifest | undefined): Finding[] {
   return [warning('ManifestEdited', message, 'Find out who writes there; the leader activates the copy anew.')];
 }
 
-function sentence(generation: number | undefined, findings: readonly Finding[], hints: readonly string[], active: boolean): PowerCut {
+const FATES: Readonly<Record<Chosen['state'], (generation: GenerationNumber) => string>> = {
+  active: (generation) => `the active copy of generation ${generation} starts again`,
+  starts: (generation) => `generation ${generation} is activated`,
+  waits: (generation) => `its pod starts once the API server answers, else generation ${generation} is activated`,
+};
+
+function sentence(chosen: Chosen | undefined, findings: readonly Finding[], hints: readonly string[]): PowerCut {
   const verdict = verdictOf(findings);
   const [first, ...more] = findings.filter(({ level }) => (verdict === 'does not recover' ? level === 'fatal' : true));
-  const fate =
-    generation === undefined
-      ? ''
-      : active
-        ? `the active copy of generation ${generation} starts again`
-        : `generation ${generation} is activated`;
+  const fate = chosen === undefined ? '' : FATES[chosen.state](chosen.generation);
   const why =
     first === undefined
       ? fate
       : verdict === 'does not recover'
         ? `${first.message}${andMore(more.length)}`
         : `${fate}; ${first.message}${andMore(more.length)}`;
-  return { verdict, why, generation, findings, hints };
+  return { verdict, why, generation: chosen?.generation, findings, hints };
 }
 
 const andMore = (count: number): string => (count === 0 ? '' : ` (and ${count} more)`);

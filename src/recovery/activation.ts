@@ -1,4 +1,11 @@
-/** Rule 2, activate: a parent that does not run here is replaced by its proven copy, at once on a cold boot, else after a while. */
+/**
+ * Rule 2, activate: a parent that does not run here is replaced by its proven copy, at once on a cold boot, else after a while.
+ *
+ * The API server goes first: a controller manager or scheduler can do nothing before it answers, and once it does the kubelet starts their parents by itself.
+ * Copies of them would only take the machine from it while it starts (on two cores half a second of three), and hold up their own parents afterwards: whoever
+ * leads next waits for the lease of the one before to end. So they are activated where it does not come back in time.
+ */
+import type { WorkloadObservation } from '../checkpoint/model.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import { candidate, provenCandidate } from './candidate.ts';
 import { bringBack } from './trial.ts';
@@ -25,13 +32,22 @@ export function activate(given: Case): Verdict | undefined {
   const coldBoot = observation.settledBootId !== observation.bootId;
   if (api.state === 'unreachable') {
     // Both must have lasted: one lost answer while a container restarts is no outage.
-    const due = coldBoot ? now : Math.max(downSince, apiUnreachableSince ?? now) + policy.activateAfter;
+    const soon = coldBoot ? now : Math.max(downSince, apiUnreachableSince ?? now) + policy.activateAfter;
+    const waits = given.apiServer !== 'none' && workload.stored?.generations.get(generation)?.traits.asksApi === true;
+    const due = waits ? Math.max(soon, (apiUnreachableSince ?? now) + policy.apiServerFirst) : soon;
     const why = coldBoot ? 'the node has booted and the API server does not answer' : `${down} and the API server does not answer`;
     if (now >= due)
       return {
         reason: 'Activating',
         message: `${why}: activating generation ${generation}`,
         ...bringBack(given, generation),
+        flux: true,
+      };
+    if (now >= soon)
+      return {
+        reason: 'ApiServerFirst',
+        message: `${why}: the API server is brought back first; generation ${generation} is activated ${Number.isFinite(due) ? `in ${seconds(due - now)}, ` : ''}if it does not answer by then`,
+        wakeAt: due,
         flux: true,
       };
     return {
@@ -58,4 +74,13 @@ export function activate(given: Case): Verdict | undefined {
     wakeAt: due,
     flux: true,
   };
+}
+
+/** One that was confirmed gone is none to wait for. */
+export function apiServerOf(workloads: Iterable<WorkloadObservation>): Case['apiServer'] {
+  const serving = [...workloads].filter(
+    ({ parent, stored }) => parent.state !== 'absent' && [...(stored?.generations.values() ?? [])].some(({ traits }) => traits.servesApi),
+  );
+  if (serving.length === 0) return 'none';
+  return serving.some(({ active }) => active.length > 0) ? 'copy' : 'here';
 }

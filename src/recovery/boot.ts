@@ -22,6 +22,7 @@ import type { RuntimeSnapshot } from '../sources/snapshots.ts';
 /** One look knows no durations: what has to have lasted does not apply, whatever is due at once does. */
 const ONE_LOOK: Policy = {
   activateAfter: Number.POSITIVE_INFINITY,
+  apiServerFirst: Number.POSITIVE_INFINITY,
   downFor: Number.POSITIVE_INFINITY,
   proveAfter: Number.POSITIVE_INFINITY,
   stableFor: Number.POSITIVE_INFINITY,
@@ -68,7 +69,8 @@ export function planRecovery({ bootId, api, runtime, disk, byHand }: Seen): Reco
     () => ({ kind: 'waiting', objects: [] }),
   );
   const observation: Observation = byHand ? { ...seen, settledBootId: undefined } : seen;
-  const { actions, reports }: Decision = decide(EMPTY_MEMORY, observation, ONE_LOOK);
+  // Whoever asks for everything gets it; before the kubelet what waits for the API server is left to the daemon, which has the time.
+  const { actions, reports }: Decision = decide(EMPTY_MEMORY, observation, byHand ? { ...ONE_LOOK, apiServerFirst: 0 } : ONE_LOOK);
   return { actions: actions.flatMap(recoveryActions), reports };
 }
 
@@ -119,6 +121,8 @@ function storedWith(stored: StoredWorkload, damage: ReadonlyMap<GenerationNumber
 export interface Recovered {
   /** What was done, in order; a quarantine is one too. */
   readonly done: readonly RecoveryAction[];
+  /** Workloads that are left to the daemon, because the API server comes before them. */
+  readonly left: readonly WorkloadKey[];
   /** Workloads that were not brought back, with the reason. */
   readonly failed: ReadonlyMap<WorkloadKey, string>;
   /** What could not be done and did not keep anything from being brought back. */
@@ -230,7 +234,8 @@ async function recoverAll(
     if (due.size > 0 && !enough) continue;
     for (const [key, { reason, message }] of reports) if (reason === 'NothingToActivate' && !failed.has(key)) failed.set(key, message);
     for (const [key, message] of hopeless(now)) if (!failed.has(key)) failed.set(key, message);
-    return { done, failed };
+    const left = [...reports].flatMap(([key, { reason }]) => (reason === 'ApiServerFirst' ? [key] : []));
+    return { done, left, failed };
   }
 }
 

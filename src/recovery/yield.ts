@@ -15,6 +15,8 @@ import { pass, trial } from './trial.ts';
 
 /** While the start of a parent is waited for: well below the time between the creation of its container and its first attempt to take the port. */
 const LOOK_AGAIN = 50;
+/** While it could not be given the port yet: it starts an API server, and each look takes CPU from it. Whether that is ready wakes the loop by itself. */
+const LOOK_MEANWHILE = 150;
 /** Between two questions to whoever answers on a shared port. Each is a new connection, so half of them reach the one that is not ready. */
 const ASK_AGAIN = 100;
 
@@ -59,6 +61,13 @@ const hasContainer = (workload: WorkloadObservation): boolean => parentPods(work
 const isStarting = (workload: WorkloadObservation): boolean => parentPods(workload).some((pod) => pod.alive > 0);
 
 /**
+ * A container was there in this sandbox, so the pod has all that it needs, and none is left in the runtime that the kubelet could hold against it: it starts
+ * the next one at its next look, within a second. Waiting for that would be a race for the port that is lost as often as not, and lost costs a second more.
+ */
+const startsSoon = ({ workload, memory }: Pick<Case, 'workload' | 'memory'>): boolean =>
+  parentPods(workload).some((pod) => pod.sandboxReady && pod.sandboxId === memory.started && pod.created === 0);
+
+/**
  * A copy that serves the API is not taken away before it was ready for the first time, by its own readiness probes: who waits for an API server gets one
  * as soon as with a static pod. A parent that finds the port taken in the meantime is started again a second later. Of probes that only the kubelet can do
  * there is no answer.
@@ -96,7 +105,9 @@ export function nextToYield(
     pending.filter(([, { workload }]) => servesApi(workload)),
     pending.filter(([, { workload }]) => !servesApi(workload)),
   ];
-  const first = serving.find(([, given]) => isStarting(given.workload) && (!isComingUp(given) || waitedLong(given)));
+  const first = serving.find(
+    ([, given]) => (isStarting(given.workload) || startsSoon(given)) && ((!isComingUp(given) && !mayBeFailing(given)) || waitedLong(given)),
+  );
   if (first !== undefined) return first[0];
   if (serving.some(([, given]) => !waitedLong(given))) return undefined;
   return others.find(([, { workload }]) => isStarting(workload))?.[0];
@@ -113,6 +124,10 @@ function isHandingBack(given: Pick<Case, 'observation' | 'workload' | 'memory'>)
   if (isFailing(workload, memory, digestOfParent(workload))) return false;
   return memory.failedTrials === undefined || observation.now >= memory.failedTrials.retryAt;
 }
+
+/** Its objects are still being read, and one of its specs is marked failing: it may be that one. */
+const mayBeFailing = ({ workload: { parent, stored } }: Pick<Case, 'workload'>): boolean =>
+  parent.state === 'present' && parent.pod.copy.kind === 'waiting' && (stored?.failing.size ?? 0) > 0;
 
 function waitedLong({ observation, memory, policy }: Pick<Case, 'observation' | 'memory' | 'policy'>): boolean {
   return observation.now - (memory.handBackSince ?? observation.now) >= policy.downFor;
@@ -144,12 +159,14 @@ function overlap(given: Case): Verdict {
     memory,
   } = given;
   if (memory.up === undefined) return { reason: 'YieldPending', message: 'the copy runs; the parent is not up yet', flux: true };
-  // An API server can run and never become ready (seen once on kube-apiserver 1.36: it ended by itself after 61 s). What it asks itself at its start goes to
-  // the shared port and may reach the other one; its first check of the Services' addresses is not repeated for 3 min, and ends it after one (Kubernetes'
-  // pkg/registry/core/rest/storage_core.go). So every answer has to be good for as long as the parent has to be up; which of the two spoils them nobody
-  // knows, so not for ever.
+  // An API server that starts beside another can run and never become ready (every third or so, on kube-apiserver 1.36). What it asks itself at its start
+  // goes to the shared port and may reach the other one, which it cannot verify; its first check of the Services' addresses is not repeated for 3 min, and
+  // ends it after one (Kubernetes' pkg/registry/core/rest/storage_core.go). So every answer has to be good for as long as the parent has to be up, and one
+  // that has had its time, and is not ready, gets another start; which of the two spoils the answers nobody knows, so not for ever.
   const steady = Math.max(memory.up.since, memory.unansweredAt ?? memory.up.since) + policy.stableFor;
   const due = Math.max(Math.min(steady, memory.up.since + policy.stableFor + policy.trialDeadline), memory.failedTrials?.retryAt ?? now);
+  const again = startAgain(given);
+  if (again !== undefined) return again;
   if (now < due) {
     const unsteady = steady > memory.up.since + policy.stableFor ? ', and one of them was not ready just now' : '';
     return {
@@ -167,6 +184,25 @@ function overlap(given: Case): Verdict {
   };
 }
 
+/** Times that a parent is started again, each after twice the time of the one before: a slow machine is no broken start. */
+const STARTS = 3;
+
+function startAgain({ observation: { now }, policy, workload, memory }: Case): Verdict | undefined {
+  const { up, unansweredAt, startedAgain = 0 } = memory;
+  // Asked just now: one that took long and is ready is not started again for what it was.
+  if (!servesApi(workload) || up === undefined || unansweredAt !== now || startedAgain >= STARTS) return undefined;
+  if (now - up.since < policy.stableFor * 2 ** startedAgain) return undefined;
+  const containerIds = parentPods(workload).flatMap(({ runningContainerIds }) => runningContainerIds);
+  if (containerIds.length === 0) return undefined;
+  return {
+    reason: 'Overlap',
+    message: `copy and parent run side by side, and one of them was not ready for ${seconds(now - up.since)}: the parent is started again`,
+    actions: [{ kind: 'startAgain', workload: workload.workload, containerIds }],
+    memory: { ...memory, startedAgain: startedAgain + 1 },
+    flux: true,
+  };
+}
+
 function exclusive({ observation: { now }, policy, workload, memory, mayYield }: Case): Verdict {
   if (!mayYield) {
     const retryAt = memory.failedTrials?.retryAt;
@@ -180,10 +216,14 @@ function exclusive({ observation: { now }, policy, workload, memory, mayYield }:
       ? 'the parent has no container yet'
       : isComingUp({ workload, memory })
         ? 'it is not ready yet'
-        : isStarting(workload)
-          ? 'another workload goes first'
-          : "the parent's container ended; its next start is waited for";
-    return { reason: 'YieldPending', message: `the copy runs; ${why}`, flux: true, wakeAt: now + LOOK_AGAIN };
+        : mayBeFailing({ workload })
+          ? 'what the parent is now is not known yet, and one of its specs is marked failing'
+          : isStarting(workload)
+            ? 'another workload goes first'
+            : "the parent's container ended; its next start is waited for";
+    // A container of the parent that ends meanwhile is to be forgotten before the kubelet sees it.
+    const idle = isComingUp({ workload, memory }) && !isStarting(workload);
+    return { reason: 'YieldPending', message: `the copy runs; ${why}`, flux: true, wakeAt: now + (idle ? LOOK_MEANWHILE : LOOK_AGAIN) };
   }
   const deadline = now + policy.trialDeadline;
   return {

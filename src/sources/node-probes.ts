@@ -21,9 +21,12 @@ export function createNodeProbeSource(
   onChange: () => void,
 ): NodeProbeSource {
   let answers: ReadonlyMap<string, boolean> = new Map();
+  /** Of the pods that are asked about: a generation does not change, and to load it is to verify every file of it. */
+  const known = new Map<string, readonly NodeProbe[]>();
   const asking = new Set<string>();
   const askOne = async (workload: Workload, uid: string, generation: GenerationNumber): Promise<void> => {
-    const probes = await load(workload, generation).then(readinessProbes, () => undefined);
+    const probes = known.get(uid) ?? (await load(workload, generation).then(readinessProbes, () => undefined));
+    if (probes !== undefined) known.set(uid, probes);
     const answer = probes === undefined ? undefined : (await Promise.all(probes.map(isAnswered))).every(Boolean);
     const before = answers.get(uid);
     answers = new Map([...answers].filter(([other]) => other !== uid));
@@ -35,6 +38,7 @@ export function createNodeProbeSource(
     ask(probes) {
       const asked = new Set(probes.map(({ uid }) => uid));
       answers = new Map([...answers].filter(([uid]) => asked.has(uid)));
+      for (const uid of known.keys()) if (!asked.has(uid)) known.delete(uid);
       for (const { workload, uid, generation } of probes) {
         if (asking.has(uid)) continue;
         asking.add(uid);

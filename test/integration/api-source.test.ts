@@ -375,6 +375,34 @@ describe('an object', () => {
     expect(server.count('list', SECRETS)).toBe(1);
   });
 
+  test('is asked for when the API server is ready, each time that it is back; its pods are there before', async () => {
+    const gates: (() => void)[] = [];
+    const ready = () => new Promise<void>((resolve) => gates.push(resolve));
+    const { server, source, state, pods } = await started({ ready });
+    server.put(secret('tls'));
+    server.put(podWithSecret('apiserver', 'tls'));
+    await until(() => pods()['apiserver'] !== undefined);
+    expect(source.snapshot().object(TLS_SECRET)).toEqual({ state: 'unknown', detail: 'the API server answers and is not ready yet' });
+    expect(server.count('list', SECRETS)).toBe(0);
+    gates.shift()?.();
+    await until(() => source.snapshot().object(TLS_SECRET).state === 'present');
+
+    // Gone and back: the watches of objects wait, and what was waited for before counts for nothing.
+    let away = true;
+    server.hook = (_, response) => {
+      if (away) sendStatus(response, 500, 'InternalError');
+      return away;
+    };
+    for (const watch of [...server.watches]) watch.end();
+    await until(() => state() === 'unreachable');
+    const before = server.count('watch', SECRETS);
+    away = false;
+    await until(() => state() === 'ok' && gates.length === 1);
+    expect(server.count('watch', SECRETS)).toBe(before);
+    gates.shift()?.();
+    await until(() => server.count('watch', SECRETS) > before);
+  });
+
   test('that does not exist is absent, and present when it is made', async () => {
     const { server, source } = await started();
     server.put(podWithSecret('apiserver', 'tls', true));

@@ -22,6 +22,7 @@ export const NOW = 3_600_000;
 
 export const POLICY: Policy = {
   activateAfter: 3_000,
+  apiServerFirst: 15_000,
   downFor: 60_000,
   proveAfter: 30_000,
   stableFor: 10_000,

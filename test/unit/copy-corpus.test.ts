@@ -146,7 +146,8 @@ describe('the corpus', () => {
     expect(isMarked(active)).toBe(false);
     expect(objectReferences(active)).toEqual([]);
     const [servesApi, handBack] = TRAITS[name] ?? [outcome.copy.traits.servesApi, outcome.copy.traits.handBack];
-    expect(outcome.copy.traits).toEqual({ servesApi, handBack });
+    const asksApi = /\/kube-(controller-manager|scheduler)$/.test(name);
+    expect(outcome.copy.traits).toEqual({ servesApi, ...(asksApi && { asksApi }), handBack });
     expect(warningsOf(outcome.copy.pod).map(({ code, field }) => `${code} ${field}`)).toEqual(WARNED[name] ?? []);
     counts.copied += 1;
   });

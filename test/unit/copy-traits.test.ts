@@ -40,6 +40,24 @@ describe('a pod serves the API', () => {
   });
 });
 
+describe('a pod only asks the API', () => {
+  const controllers = container({ name: 'controllers', command: ['kube-controller-manager'] });
+  it.each<[string, Partial<V1PodSpec>, true | undefined]>([
+    ['as a controller manager', { containers: [controllers] }, true],
+    ['as a scheduler of hyperkube', { containers: [container({ command: ['/hyperkube', 'scheduler'] })] }, true],
+    ['but not with something else beside it', { containers: [controllers, container({ name: 'exporter' })] }, undefined],
+    [
+      'but not with a sidecar',
+      { initContainers: [container({ name: 'x', restartPolicy: 'Always' })], containers: [controllers] },
+      undefined,
+    ],
+    ['but not as an API server', { containers: [container({ command: ['kube-apiserver'] })] }, undefined],
+    ['but not as anything else', { containers: [container({ command: ['etcd'] })] }, undefined],
+  ])('%s', (_, spec, expected) => {
+    expect(traitsOf(spec).asksApi).toBe(expected);
+  });
+});
+
 describe('how a pod is handed back', () => {
   const host = { hostNetwork: true };
   const api = (...flags: string[]): Partial<V1Container> => ({ command: ['kube-apiserver', ...flags] });

@@ -115,6 +115,9 @@ function expectedWithKubelet(world: World): Expected | undefined {
       return long && world.memory !== 'trialBackoff' ? { reason: 'Yielding', actions: ['deactivate'] } : { reason: 'Overlap', actions: [] };
     }
     const created = world.pods === 'created' || world.pods === 'running';
+    // It may be the spec that is marked failing; the API server is not given away for it before that is known, or for long.
+    const unread = world.api === 'waiting' || world.api === 'waitingDenied';
+    if (world.servesApi && world.failing && unread && !long) return { reason: 'YieldPending', actions: [] };
     if (created && world.memory !== 'trialBackoff') return { reason: 'Yielding', actions: ['makeRoom'] };
     return { reason: 'YieldPending', actions: [] };
   }

@@ -3,6 +3,7 @@ import { type Decision, decide } from '../../src/checkpoint/decide.ts';
 import { EMPTY_MEMORY, type Memory } from '../../src/checkpoint/memory.ts';
 import type { Observation, Traits, WorkloadObservation } from '../../src/checkpoint/model.ts';
 import { type Workload, workloadKey } from '../../src/checkpoint/workload.ts';
+import { API, EXCLUSIVE, handingBack, kinds } from '../support/handing-back.ts';
 import {
   APISERVER,
   CONTROLLERS,
@@ -14,7 +15,6 @@ import {
   observation,
   PARENT_UID,
   POLICY,
-  type PodPhase,
   parent,
   runtimePod,
   SCHEDULER,
@@ -22,24 +22,7 @@ import {
   workload,
 } from '../support/observations.ts';
 
-const EXCLUSIVE: Traits = { servesApi: false, handBack: 'exclusive' };
-const API: Traits = { servesApi: true, handBack: 'exclusive' };
 const SELF: Workload = { namespace: 'kube-system', group: 'apps', kind: 'DaemonSet', name: 'pod-checkpointer' };
-
-/** A workload whose copy is active and whose parent is back in the API, in some phase. */
-function handingBack(of: Workload, traits: Traits, phase: PodPhase): WorkloadObservation {
-  return workload(of, {
-    parent: { state: 'present', pod: parent({ kind: 'copy', copy: copyOf('spec', traits) }, { ready: false }) },
-    parentPods: phase === 'none' ? [] : [runtimePod(phase)],
-    copyPods: [copyPod(1)],
-    stored: stored([generation(1, 'spec', traits)], { newest: 1, proven: 1 }),
-    active: [{ file: `pod-checkpointer.kube-system.${of.name}.json`, generation: 1, activation: 1 }],
-  });
-}
-
-function kinds(decision: Decision): string[] {
-  return decision.actions.map((action) => ('workload' in action ? `${action.kind} ${action.workload.name}` : action.kind));
-}
 
 /** Decides again and again over the same world at the given times. */
 function over(times: readonly number[], world: (now: number) => Observation, memory: Memory = EMPTY_MEMORY): Decision {
@@ -115,57 +98,6 @@ describe('yield', () => {
   it('does not keep the API server for another parent that still needs it to start: the copy of that one runs', () => {
     const seen = observation([handingBack(APISERVER, API, 'created'), handingBack(SCHEDULER, EXCLUSIVE, 'sandbox')]);
     expect(kinds(decide(EMPTY_MEMORY, seen, POLICY))).toEqual(['makeRoom kube-apiserver']);
-  });
-
-  it('does not take an API server away before its own readiness probes were answered once, but not for ever', () => {
-    const uid = copyPod(1).uid;
-    const api = (answer?: boolean) => ({
-      ...handingBack(APISERVER, API, 'created'),
-      ...(answer !== undefined && { answering: new Map([[uid, answer]]) }),
-    });
-    const starting = decide(EMPTY_MEMORY, observation([api(false)]), POLICY);
-    expect(kinds(starting)).toEqual([]);
-    expect(starting.reports.get(workloadKey(APISERVER))?.message).toBe('the copy runs; it is not ready yet');
-    expect(starting.questions.probes).toEqual([{ workload: APISERVER, uid, generation: 1 }]);
-    expect(kinds(decide(starting.memory, observation([api(true)], { now: NOW + 500 }), POLICY))).toEqual(['makeRoom kube-apiserver']);
-    expect(kinds(decide(starting.memory, observation([api(false)], { now: NOW + POLICY.downFor }), POLICY))).toEqual([
-      'makeRoom kube-apiserver',
-    ]);
-    // One that cannot be asked, and one that was ready and is not any more.
-    expect(kinds(decide(EMPTY_MEMORY, observation([api()]), POLICY))).toEqual(['makeRoom kube-apiserver']);
-    const ready = decide(EMPTY_MEMORY, observation([{ ...api(true), parentPods: [] }]), POLICY);
-    expect(ready.questions.probes).toEqual([]);
-    expect(kinds(decide(ready.memory, observation([api(false)], { now: NOW + 500 }), POLICY))).toEqual(['makeRoom kube-apiserver']);
-  });
-
-  it('lets the API server come back before it has the others started again', () => {
-    const crashed = { ...handingBack(SCHEDULER, EXCLUSIVE, 'ended'), parentPods: [runtimePod('ended', { endedContainerIds: ['c1'] })] };
-    const pending = decide(EMPTY_MEMORY, observation([handingBack(APISERVER, API, 'ended'), crashed]), POLICY);
-    expect(kinds(pending)).not.toContain('forgetExits kube-scheduler');
-    const onItsWay = { ...handingBack(APISERVER, API, 'created'), active: [], copyPods: [] };
-    const trial: Memory = { workloads: new Map([[workloadKey(APISERVER), { trial: { since: NOW, deadline: NOW + 90_000 } }]]) };
-    expect(kinds(decide(trial, observation([onItsWay, crashed]), POLICY))).not.toContain('forgetExits kube-scheduler');
-    const back = { ...handingBack(APISERVER, API, 'running'), active: [], copyPods: [] };
-    expect(kinds(decide(EMPTY_MEMORY, observation([back, crashed]), POLICY))).toContain('forgetExits kube-scheduler');
-    const later = observation([handingBack(APISERVER, API, 'ended'), crashed], { now: NOW + POLICY.downFor });
-    expect(kinds(decide(pending.memory, later, POLICY))).toContain('forgetExits kube-scheduler');
-  });
-
-  it('keeps the copy on a shared port until every answer has been good for a while, but not for ever', () => {
-    const shared: Traits = { servesApi: true, handBack: 'overlap' };
-    const uid = copyPod(1).uid;
-    const at = (now: number, answer: boolean) =>
-      observation([{ ...handingBack(APISERVER, shared, 'running'), answering: new Map([[uid, answer]]) }], { now });
-    const up = decide(EMPTY_MEMORY, at(NOW, true), POLICY);
-    expect(up.questions.probes).toEqual([{ workload: APISERVER, uid, generation: 1 }]);
-    expect(up.wakeAt).toBe(NOW + 100);
-    const bad = decide(up.memory, at(NOW + 9_000, false), POLICY);
-    const good = decide(bad.memory, at(NOW + 9_100, true), POLICY);
-    expect(kinds(decide(good.memory, at(NOW + POLICY.stableFor, true), POLICY))).toEqual([]);
-    expect(kinds(decide(good.memory, at(NOW + 9_000 + POLICY.stableFor, true), POLICY))).toEqual(['deactivate kube-apiserver']);
-    const long = NOW + POLICY.stableFor + POLICY.trialDeadline;
-    expect(kinds(decide(bad.memory, at(long - 1, false), POLICY))).toEqual([]);
-    expect(kinds(decide(bad.memory, at(long, false), POLICY))).toEqual(['deactivate kube-apiserver']);
   });
 
   it('doubles the time between trials that fail, up to half an hour', () => {

@@ -65,7 +65,8 @@ describe('a DaemonSet of the control plane', () => {
   it.each(COMPONENTS)('%s can run beside its copy', (component) => {
     const set = daemonSetOf(component, kubeadmPod(component, CLUSTER));
     const pod = { apiVersion: 'v1', kind: 'Pod', ...template(set) } as V1Pod;
-    expect(traitsOf(pod)).toEqual({ servesApi: component === 'kube-apiserver', handBack: 'overlap' });
+    const servesApi = component === 'kube-apiserver';
+    expect(traitsOf(pod)).toEqual({ servesApi, ...(!servesApi && { asksApi: true }), handBack: 'overlap' });
   });
 
   it('is the same for two masters that differ in their addresses only', () => {

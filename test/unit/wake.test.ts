@@ -9,9 +9,9 @@ describe('the wake-up of the loop', () => {
     const wake = createWake();
     wake.wake();
     wake.wake();
-    await wake.wait(never, new AbortController().signal);
+    expect(await wake.wait(never, new AbortController().signal)).toBe(true);
     const started = performance.now();
-    await wake.wait(5, new AbortController().signal);
+    expect(await wake.wait(5, new AbortController().signal)).toBe(false);
     expect(performance.now() - started).toBeGreaterThanOrEqual(4);
   });
 
@@ -20,7 +20,7 @@ describe('the wake-up of the loop', () => {
     const ending = new AbortController();
     const waits = wake.wait(never, ending.signal);
     wake.wake();
-    await waits;
+    expect(await waits).toBe(true);
     await wake.wait(1, ending.signal);
     const last = wake.wait(never, ending.signal);
     ending.abort();

@@ -4,7 +4,9 @@ import { HAND_BACK } from '../annotations.ts';
 import type { Traits } from '../model.ts';
 
 export function traitsOf(pod: V1Pod): Traits {
-  return { servesApi: longRunning(pod).some(isApiServer), handBack: handBackOf(pod) };
+  const containers = longRunning(pod);
+  const asksApi = containers.length > 0 && containers.every((c) => runs(c, 'controller-manager') || runs(c, 'scheduler'));
+  return { servesApi: containers.some(isApiServer), ...(asksApi && { asksApi }), handBack: handBackOf(pod) };
 }
 
 /**

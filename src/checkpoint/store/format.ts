@@ -256,6 +256,7 @@ function isIndex(value: Record<string, unknown>): value is Record<string, unknow
     containers.every(isText) &&
     isRecord(traits) &&
     typeof traits['servesApi'] === 'boolean' &&
+    (traits['asksApi'] === undefined || traits['asksApi'] === true) &&
     (traits['handBack'] === 'overlap' || traits['handBack'] === 'exclusive') &&
     Array.isArray(directories) &&
     directories.every(isIndexedDirectory) &&

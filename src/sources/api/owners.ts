@@ -26,6 +26,8 @@ export interface OwnersSourceOptions {
   readonly nodeName: string;
   /** Look again: the snapshot is another one. */
   onChange(): void;
+  /** Owners are asked about once this has resolved, each time that the API server is back. Without it: at once. */
+  readonly ready?: () => Promise<void>;
   readonly log: Logger;
   readonly timing?: Timing;
   /** From 0 up to 1. */
@@ -78,7 +80,9 @@ export function createOwnersSource(options: OwnersSourceOptions): OwnersSource {
       onChange: changed,
       onState(state) {
         // Denied is an answer, too: others may be answered.
-        if (state.state === 'ok' || state.state === 'denied') gate.open();
+        if (state.state !== 'ok' && state.state !== 'denied') return;
+        if (options.ready === undefined) gate.open();
+        else void options.ready().then(gate.open);
       },
     });
   }

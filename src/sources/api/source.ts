@@ -11,6 +11,7 @@ import { askForPod } from './absence.ts';
 import { createClaims } from './claims.ts';
 import type { ApiClient } from './client.ts';
 import { createDepartureWatch } from './departure.ts';
+import { createGate } from './gate.ts';
 import { createObjectWatches, type WatchedRef } from './objects.ts';
 import { startReflector } from './reflector.ts';
 import { keepPod } from './strip.ts';
@@ -25,6 +26,8 @@ export interface ApiSourceOptions {
   references(pod: V1Pod): readonly ObjectRef[];
   /** Look again: the snapshot is another one. */
   onChange(): void;
+  /** What marked pods name is read once this has resolved, each time that the API server is back. Without it: at once. */
+  readonly ready?: () => Promise<void>;
   readonly log: Logger;
   readonly timing?: Timing;
   /** From 0 up to 1. */
@@ -46,8 +49,11 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
   setMaxListeners(0, stopped.signal);
   const answers = new Map<string, Absence>();
   const asking = new Map<string, Promise<void>>();
-  /** Object watches that wait for the API server to be back. */
-  const waiting = new Set<() => void>();
+  /** Counts the times that the API server came and went; `ready`: the one for which it is ready. */
+  const episode = { now: 0, ready: -1 };
+  const isReady = (): boolean => pods.collection().state.state === 'ok' && episode.ready === episode.now;
+  /** Object watches wait here for the API server to be back. */
+  const gate = createGate(() => !isReady());
 
   function wake(): void {
     try {
@@ -57,7 +63,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
     }
   }
 
-  const shared = { client, timing, random, onChange: wake, gate: untilReachable };
+  const shared = { client, timing, random, onChange: wake, gate: (signal: AbortSignal) => gate.wait(signal) };
   const objects = createObjectWatches({ ...shared, now, log });
   const claims = createClaims(shared);
   const tokens = createTokens({ ...shared, now, log, wallClock: options.wallClock ?? Date.now, known: options.tokens ?? new Map() });
@@ -72,9 +78,12 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
     fieldSelector: `spec.nodeName=${nodeName}`,
     keep: keepPod,
     onState(state) {
+      episode.now++;
       if (state.state === 'ok') {
         log.info({ server: client.server }, 'API server: ok');
-        for (const go of [...waiting]) go();
+        const came = episode.now;
+        if (options.ready === undefined) becomeReady(came);
+        else void options.ready().then(() => becomeReady(came));
       } else {
         log.warn({ server: client.server, ...state }, `API server: ${state.state}`);
       }
@@ -84,7 +93,7 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
       departure.look(byUid.values(), state.state === 'ok');
       if (state.state === 'ok') {
         // What is known while the API server is away may be old: only what it says itself ends a watch.
-        follow(named());
+        if (isReady()) follow(named());
         for (const uid of answers.keys()) if (byUid.has(uid)) answers.delete(uid);
       } else {
         answers.clear();
@@ -94,6 +103,16 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
   });
 
   let followed: readonly ObjectRef[] = [];
+
+  function becomeReady(came: number): void {
+    if (came !== episode.now || stopped.signal.aborted) return;
+    episode.ready = came;
+    gate.open();
+    // The first time it is the change of the collection that follows them.
+    if (options.ready === undefined) return;
+    follow(named());
+    wake();
+  }
 
   function follow(refs: readonly ObjectRef[]): void {
     followed = refs;
@@ -118,27 +137,13 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
     });
   }
 
-  async function untilReachable(signal: AbortSignal): Promise<boolean> {
-    if (signal.aborted || pods.collection().state.state === 'ok') return false;
-    await new Promise<void>((resolve) => {
-      const go = () => {
-        waiting.delete(go);
-        signal.removeEventListener('abort', go);
-        resolve();
-      };
-      waiting.add(go);
-      signal.addEventListener('abort', go);
-    });
-    return true;
-  }
-
   function read(): ApiSnapshot {
     const { state, objects: byUid } = pods.collection();
     const states = new Map(followed.map((ref) => [objectKey(ref), stateOf(ref)]));
     return {
       state,
       pods: byUid,
-      object: (ref) => (state.state === 'ok' ? (states.get(objectKey(ref)) ?? NOT_NAMED) : notCurrent(state)),
+      object: (ref) => (state.state === 'ok' ? (states.get(objectKey(ref)) ?? (isReady() ? NOT_NAMED : NOT_READY)) : notCurrent(state)),
       absences: new Map(answers),
     };
   }
@@ -185,6 +190,7 @@ function isWatched(ref: ObjectRef): ref is WatchedRef {
   return ref.kind !== 'PersistentVolumeClaim' && ref.kind !== 'Token';
 }
 
+const NOT_READY: ObjectState<ApiObject> = { state: 'unknown', detail: 'the API server answers and is not ready yet' };
 const NOT_NAMED: ObjectState<ApiObject> = { state: 'unknown', detail: 'not watched: no marked pod on this node names it' };
 
 function notCurrent(state: Exclude<ApiState, { state: 'ok' }>): ObjectState<ApiObject> {
