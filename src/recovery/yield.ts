@@ -65,7 +65,10 @@ const isStarting = (workload: WorkloadObservation): boolean => parentPods(worklo
  * the next one at its next look, within a second. Waiting for that would be a race for the port that is lost as often as not, and lost costs a second more.
  */
 const startsSoon = ({ workload, memory }: Pick<Case, 'workload' | 'memory'>): boolean =>
-  parentPods(workload).some((pod) => pod.sandboxReady && pod.sandboxId === memory.started && pod.created === 0);
+  parentPods(workload).some((pod) => isBetweenStarts(pod, memory));
+
+const isBetweenStarts = (pod: RuntimePod, { started }: Case['memory']): boolean =>
+  pod.sandboxReady && pod.sandboxId === started && pod.created === 0;
 
 /**
  * A copy that serves the API is not taken away before it was ready for the first time, by its own readiness probes: who waits for an API server gets one
@@ -197,7 +200,7 @@ function startAgain({ observation: { now }, policy, workload, memory }: Case): V
   return {
     reason: 'Overlap',
     message: `copy and parent run side by side, and one of them was not ready for ${seconds(now - up.since)}: the parent is started again`,
-    actions: [{ kind: 'startAgain', workload: workload.workload, containerIds }],
+    actions: [{ kind: 'startAgain', workload: workload.workload, containerIds, sandboxIds: [] }],
     memory: { ...memory, startedAgain: startedAgain + 1 },
     flux: true,
   };
@@ -278,4 +281,18 @@ export function forgetExits(given: Case, cases: Iterable<Case>): Action[] {
   if (observation.runtime.state !== 'ok' || !(waits || tried) || backingOff) return [];
   const containerIds = workload.parentPods.filter((pod) => pod.alive === 0).flatMap((pod) => pod.endedContainerIds);
   return containerIds.length === 0 ? [] : [{ kind: 'forgetExits', workload: workload.workload, containerIds }];
+}
+
+/** The kubelet looks at what ended once a second. */
+const HELD_BACK = 1_500;
+
+/**
+ * A kubelet that saw the end of a container before that was removed holds the next start back all the same, for 10 s and more, while nothing has the port.
+ * It looks at the pod again when its sandbox ends, and then there is nothing that it could wait for.
+ */
+export function endWait({ observation, workload, memory }: Case): Action[] {
+  if (observation.runtime.state !== 'ok' || memory.trial === undefined || workload.active.length > 0) return [];
+  if (observation.now - memory.trial.since < HELD_BACK) return [];
+  const sandboxIds = workload.parentPods.filter((pod) => isBetweenStarts(pod, memory)).map(({ sandboxId }) => sandboxId);
+  return sandboxIds.length === 0 ? [] : [{ kind: 'startAgain', workload: workload.workload, containerIds: [], sandboxIds }];
 }

@@ -153,13 +153,13 @@ describe.skipIf(unmountable)('a store that cannot be written to', () => {
     ['read-only', READ_ONLY, /Read-only|EROFS|read-only/],
     ['full', FULL, /ENOSPC|no space/],
   ])('is used as it is while it is %s: every copy is activated', async (_, mounts, why) => {
-    for (const name of ['kube-apiserver', 'kube-scheduler']) await host.save(name);
+    for (const name of ['kube-apiserver', 'kube-vip']) await host.save(name);
     const { code, out, err } = await recovering(mounts);
     expect(code, out + err).toBe(0);
     expect(err).toMatch(why);
     expect((await host.active()).map((name) => name.replace(/-a\d+\.json$/, ''))).toEqual([
       'pod-checkpointer.kube-system.kube-apiserver-ds-g1',
-      'pod-checkpointer.kube-system.kube-scheduler-ds-g1',
+      'pod-checkpointer.kube-system.kube-vip-ds-g1',
     ]);
   });
 
@@ -171,25 +171,25 @@ describe.skipIf(unmountable)('a store that cannot be written to', () => {
     await host.save('kube-apiserver', 'registry.example.org/kube-apiserver:2');
     await damage('kube-apiserver', 2);
     // Of another one the index itself is damaged, which the plan sees before.
-    await host.save('kube-scheduler', 'registry.example.org/kube-scheduler:1');
-    await host.save('kube-scheduler', 'registry.example.org/kube-scheduler:2');
-    await writeFile(join(filesOf('kube-scheduler', 2), 'index.json'), '{');
+    await host.save('kube-vip', 'registry.example.org/kube-vip:1');
+    await host.save('kube-vip', 'registry.example.org/kube-vip:2');
+    await writeFile(join(filesOf('kube-vip', 2), 'index.json'), '{');
     const { code, out, err } = await recovering(mounts);
     expect(code, out + err).toBe(0);
     expect((await host.active()).map((name) => name.replace(/-a\d+\.json$/, ''))).toEqual([
       'pod-checkpointer.kube-system.kube-apiserver-ds-g1',
-      'pod-checkpointer.kube-system.kube-scheduler-ds-g1',
+      'pod-checkpointer.kube-system.kube-vip-ds-g1',
     ]);
     // What is full may still take a rename.
     if (mounts === READ_ONLY) {
       expect(err).toMatch(/kube-apiserver: generation 2 is damaged .* could not be quarantined/);
-      expect(err).toMatch(/kube-scheduler: generation 2 is damaged .* could not be quarantined/);
+      expect(err).toMatch(/kube-vip: generation 2 is damaged .* could not be quarantined/);
     }
   });
 });
 
 test('a store that somebody else is changing is waited for, not for long: the copies are activated without it', async () => {
-  for (const name of ['kube-apiserver', 'kube-scheduler']) await host.save(name);
+  for (const name of ['kube-apiserver', 'kube-vip']) await host.save(name);
   const bootId = (await readFile(host.bootIdFile, 'utf8')).trim();
   await withTransaction(
     host.store,
@@ -204,7 +204,7 @@ test('a store that somebody else is changing is waited for, not for long: the co
 });
 
 test('output that goes to a full disk does not stop it: every copy is activated, and then it is a failure', async () => {
-  for (const name of ['kube-apiserver', 'kube-scheduler']) await host.save(name);
+  for (const name of ['kube-apiserver', 'kube-vip']) await host.save(name);
   const child = spawn(process.execPath, [CLI, 'recover', '--boot', '--probe-timeout=0', ...host.flags()], {
     stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'],
   });
@@ -229,20 +229,18 @@ describe('what was retired', () => {
   };
 
   test('comes back and is activated when it served the API server that is gone', async () => {
-    await retire('kube-apiserver', 'kube-scheduler');
-    await host.save('kube-controller-manager');
+    await retire('kube-apiserver', 'kube-vip');
+    await host.save('kube-proxy');
     const shown = await boot('--dry-run');
     expect(shown.out).toMatch(/kube-apiserver +bring kube-system\.ds\.kube-apiserver\.\d+ back into use/);
     expect(await host.active()).toEqual([]);
     const { code, out, err } = await boot();
     expect(code, out + err).toBe(0);
-    expect(await host.active()).toEqual(
-      ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler'].map((name) => manifest(name, 1, 1)),
-    );
+    expect(await host.active()).toEqual(['kube-apiserver', 'kube-proxy', 'kube-vip'].map((name) => manifest(name, 1, 1)));
   });
 
   test('stays away while the API server has a copy of its own', async () => {
-    await retire('kube-scheduler');
+    await retire('kube-vip');
     await host.save('kube-apiserver');
     expect((await boot()).code).toBe(0);
     expect(await host.active()).toEqual([manifest('kube-apiserver', 1, 1)]);

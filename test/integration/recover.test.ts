@@ -51,6 +51,15 @@ describe('recover --boot', () => {
     expect(settledBootId).toBeUndefined();
   });
 
+  test('leaves what only asks the API server to the daemon, and says so', async () => {
+    for (const name of ['kube-apiserver', 'kube-scheduler']) await host.save(name);
+    const { code, out } = await boot();
+    expect([code, out]).toEqual([0, expect.stringContaining('kube-scheduler: the API server comes first; left to the daemon')]);
+    expect(await host.active()).toEqual([manifest('kube-apiserver', 1, 1)]);
+    const again = await boot();
+    expect([again.code, again.out]).toEqual([0, expect.stringContaining('kube-scheduler: the API server comes first')]);
+  });
+
   test('leaves a copy that is active already as it is, and gives the next activation a name of its own', async () => {
     await host.save('kube-apiserver');
     await boot();

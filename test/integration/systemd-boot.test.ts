@@ -13,7 +13,7 @@ import { until } from '../support/until.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
 const KUBELET = join(ROOT, 'test/support/host/kubelet.sh');
-const WORKLOADS = ['kube-apiserver', 'kube-controller-manager', 'kube-scheduler'];
+const WORKLOADS = ['kube-apiserver', 'kube-proxy', 'kube-vip'];
 
 describe.skipIf(skipLoudly('the boot order on a real systemd', missingForSystemd()))('on a host that boots', () => {
   let root: string;

@@ -73,7 +73,7 @@ describe('the copy of an API server', () => {
     const up = decide(EMPTY_MEMORY, at(NOW, false), POLICY);
     expect(kinds(decide(up.memory, at(NOW + POLICY.stableFor - 1, false), POLICY))).toEqual([]);
     const again = decide(up.memory, at(NOW + POLICY.stableFor, false), POLICY);
-    expect(again.actions).toEqual([{ kind: 'startAgain', workload: APISERVER, containerIds: ['c'] }]);
+    expect(again.actions).toEqual([{ kind: 'startAgain', workload: APISERVER, containerIds: ['c'], sandboxIds: [] }]);
     // One that took long and is ready.
     const late = decide(decide(up.memory, at(NOW + 9_900, false), POLICY).memory, at(NOW + POLICY.stableFor, true), POLICY);
     expect(kinds(late)).toEqual([]);
@@ -99,6 +99,34 @@ describe('the copy of an API server', () => {
     // A sandbox that no container was seen in may still wait for what only the API server has.
     const other = observation([at('sandbox', true, { sandboxId: 'another' })], { now: NOW + 400 });
     expect(kinds(decide(gone.memory, other, POLICY))).toEqual([]);
+  });
+
+  it('ends the wait of a kubelet that saw the end of a container before that was removed', () => {
+    const at = (now: number, phase: 'created' | 'sandbox', more: Partial<RuntimePod> = {}) =>
+      observation(
+        [
+          {
+            ...handingBack(APISERVER, API, 'none'),
+            parent: { state: 'unknown' },
+            active: [],
+            copyPods: [],
+            parentPods: [runtimePod(phase, more)],
+          },
+        ],
+        {
+          now,
+          api: { state: 'unreachable', detail: 'refused' },
+        },
+      );
+    const trial = { workloads: new Map([[workloadKey(APISERVER), { trial: { since: NOW, deadline: NOW + 90_000 }, started: 's' }]]) };
+    expect(kinds(decide(trial, at(NOW + 1_400, 'sandbox'), POLICY))).toEqual([]);
+    expect(decide(trial, at(NOW + 1_500, 'sandbox'), POLICY).actions).toEqual([
+      { kind: 'startAgain', workload: APISERVER, containerIds: [], sandboxIds: ['s'] },
+    ]);
+    // One that starts, one that has had no container yet, and one that was ended.
+    expect(kinds(decide(trial, at(NOW + 1_500, 'created'), POLICY))).toEqual([]);
+    expect(kinds(decide(trial, at(NOW + 1_500, 'sandbox', { sandboxId: 'next' }), POLICY))).toEqual([]);
+    expect(kinds(decide(trial, at(NOW + 1_500, 'sandbox', { sandboxReady: false }), POLICY))).toEqual([]);
   });
 
   it('does not make room for a parent that may be the spec that is marked failing, while its objects are still being read', () => {
