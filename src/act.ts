@@ -114,15 +114,6 @@ const EXECUTORS: Executors = {
   async forgetExits({ containerIds }, { runtime }) {
     await Promise.all(containerIds.map((id) => runtime.removeContainer(id)));
   },
-  async startAgain({ containerIds, sandboxIds }, { runtime }) {
-    await Promise.all([
-      ...containerIds.map(async (id) => {
-        await runtime.stopContainer(id, 0);
-        await runtime.removeContainer(id);
-      }),
-      ...sandboxIds.map((id) => runtime.stopSandbox(id)),
-    ]);
-  },
   async confirmAbsence({ workload, pod }, { api }) {
     await api.confirmAbsence(workload.namespace, pod.name, pod.uid);
   },

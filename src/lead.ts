@@ -178,12 +178,13 @@ export async function lead({ options, kubeconfig, log, metrics, onReport, steppe
       clock,
       observe: async (questions, cause) => {
         const recent = cause === 'time' && lastRead !== undefined && clock() - lastRead.at < DISK_AGAIN ? lastRead.snapshot : undefined;
+        const at = clock();
         const [listed, read, lock] = await Promise.all([
           listWithin(runtime, RUNTIME_PATIENCE, wake.wake),
           recent ?? disk.read(),
           kubelet.read(),
         ]);
-        if (recent === undefined) lastRead = { at: clock(), snapshot: read };
+        if (recent === undefined) lastRead = { at, snapshot: read };
         if (read.state === 'ok') sayUnreadable(read.store.unreadable ?? new Map());
         const snapshot = api.snapshot();
         const answers = asked.snapshot();

@@ -28,7 +28,7 @@ import { isConfirmedGone, retire } from '../recovery/retire.ts';
 import { retirements } from '../recovery/retired.ts';
 import { marks, rollBack } from '../recovery/rollback.ts';
 import { type Others, self } from '../recovery/self.ts';
-import { copiesToAsk, endWait, forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
+import { copiesToAsk, forgetExits, nextToYield, yieldToParent } from '../recovery/yield.ts';
 import { type Memory, remember, type WorkloadMemory } from './memory.ts';
 import {
   type Action,
@@ -141,7 +141,7 @@ function rules(given: Case, key: WorkloadKey, cases: ReadonlyMap<WorkloadKey, Ca
   const saving = save(given);
   const running = explainRejection(unlessAway(runningRule(given, key, cases), away), given);
   const besides = [
-    ...(given.observation.self === key ? [] : [...forgetExits(given, cases.values()), ...endWait(given), ...(stopLeftovers(given) ?? [])]),
+    ...(given.observation.self === key ? [] : [...forgetExits(given, cases.values()), ...(stopLeftovers(given) ?? [])]),
     ...marks({ workload: given.workload, memory: running?.memory ?? given.memory }),
     ...(saving.actions ?? []),
   ];
@@ -248,7 +248,6 @@ const ORDER: Readonly<Record<ActionKind, number>> = {
   deactivate: 2,
   makeRoom: 2,
   forgetExits: 3,
-  startAgain: 3,
   stopLeftover: 3,
   // Before a generation of that spec can be proven.
   markFailing: 4,

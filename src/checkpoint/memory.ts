@@ -25,12 +25,8 @@ export interface WorkloadMemory {
   readonly came?: { readonly since: Millis; readonly absentFor: Millis };
   /** Uid of the copy whose own readiness probes were answered once. */
   readonly served?: string;
-  /** Sandbox of the parent in which a container was seen. */
-  readonly started?: string;
   /** When a readiness probe of the active copy was last not answered. */
   readonly unansweredAt?: Millis;
-  /** How often the parent was started again beside the active copy, because one of the two did not become ready. */
-  readonly startedAgain?: number;
   /** A copy is active and its parent is back in the API since then. */
   readonly handBackSince?: Millis;
   /** The parent was last seen under this name. */
@@ -164,12 +160,7 @@ function rememberWorkload(memory: WorkloadMemory, workload: WorkloadObservation,
       : workload.copyPods.some(({ uid }) => workload.answering?.get(uid) === false)
         ? now
         : memory.unansweredAt,
-    startedAgain: active ? memory.startedAgain : undefined,
     served: workload.copyPods.find(({ uid }) => uid === memory.served || workload.answering?.get(uid) === true)?.uid,
-    started: !runtimeKnown
-      ? memory.started
-      : workload.parentPods.find(({ sandboxReady, sandboxId, created }) => sandboxReady && (created > 0 || sandboxId === memory.started))
-          ?.sandboxId,
     lastParent: parent === undefined ? memory.lastParent : { name: parent.name, uid: parent.uid },
     leaving,
     askedAt: workload.parent.state === 'absent' ? memory.askedAt : undefined,

@@ -286,13 +286,6 @@ export type Action =
     }
   /** Remove ended containers of a parent, so that the kubelet does not hold its crashes against it. */
   | { readonly kind: 'forgetExits'; readonly workload: Workload; readonly containerIds: readonly string[] }
-  /** Kill running containers of a parent and remove them, or stop its sandbox, so that the kubelet starts it anew and holds nothing against it. */
-  | {
-      readonly kind: 'startAgain';
-      readonly workload: Workload;
-      readonly containerIds: readonly string[];
-      readonly sandboxIds: readonly string[];
-    }
   /** Stop what is left of copies that the kubelet does not know any more. */
   | {
       readonly kind: 'stopLeftover';

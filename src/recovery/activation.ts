@@ -29,11 +29,11 @@ export function activate(given: Case): Verdict | undefined {
       : { reason: 'NothingToActivate', message: `${down} and no copy is stored that could take its place`, flux: true };
   }
 
+  const waits = given.apiServer !== 'none' && workload.stored?.generations.get(generation)?.traits.asksApi === true;
   const coldBoot = observation.settledBootId !== observation.bootId;
   if (api.state === 'unreachable') {
     // Both must have lasted: one lost answer while a container restarts is no outage.
     const soon = coldBoot ? now : Math.max(downSince, apiUnreachableSince ?? now) + policy.activateAfter;
-    const waits = given.apiServer !== 'none' && workload.stored?.generations.get(generation)?.traits.asksApi === true;
     const due = waits ? Math.max(soon, (apiUnreachableSince ?? now) + policy.apiServerFirst) : soon;
     const why = coldBoot ? 'the node has booted and the API server does not answer' : `${down} and the API server does not answer`;
     if (now >= due)
@@ -46,7 +46,7 @@ export function activate(given: Case): Verdict | undefined {
     if (now >= soon)
       return {
         reason: 'ApiServerFirst',
-        message: `${why}: the API server is brought back first; generation ${generation} is activated ${Number.isFinite(due) ? `in ${seconds(due - now)}, ` : ''}if it does not answer by then`,
+        message: `${why}: the API server is brought back first; generation ${generation} is activated ${Number.isFinite(due) ? `in ${seconds(due - now)}` : 'by the daemon'}, if it does not answer until then`,
         wakeAt: due,
         flux: true,
       };
@@ -60,7 +60,9 @@ export function activate(given: Case): Verdict | undefined {
   // The API server answers (to others, if not to us): the kubelet can bring the parent by itself and gets the time to.
   // One that nobody wanted here for long was not down, it has just come; one that is made anew every few seconds is down all the while.
   const { came } = memory;
-  const due = (came !== undefined && came.absentFor >= policy.downFor ? Math.max(downSince, came.since) : downSince) + policy.downFor;
+  // Who is denied does not get the pod from there, and what waited may be the controller manager that signs the kubelet's next certificate.
+  const downFor = waits && api.state === 'denied' ? Math.min(policy.downFor, policy.apiServerFirst || policy.downFor) : policy.downFor;
+  const due = (came !== undefined && came.absentFor >= policy.downFor ? Math.max(downSince, came.since) : downSince) + downFor;
   if (now >= due)
     return {
       reason: 'Activating',
@@ -76,11 +78,9 @@ export function activate(given: Case): Verdict | undefined {
   };
 }
 
-/** One that was confirmed gone is none to wait for. */
+/** Its pod may be gone, or not be known: what counts is whether a copy of one is there, or could be. */
 export function apiServerOf(workloads: Iterable<WorkloadObservation>): Case['apiServer'] {
-  const serving = [...workloads].filter(
-    ({ parent, stored }) => parent.state !== 'absent' && [...(stored?.generations.values() ?? [])].some(({ traits }) => traits.servesApi),
-  );
+  const serving = [...workloads].filter(({ stored }) => [...(stored?.generations.values() ?? [])].some(({ traits }) => traits.servesApi));
   if (serving.length === 0) return 'none';
   return serving.some(({ active }) => active.length > 0) ? 'copy' : 'here';
 }

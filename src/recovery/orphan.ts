@@ -53,7 +53,7 @@ export function orphan(given: Case): Verdict | undefined {
   const generation = provenCandidate(workload.stored, memory.crashedCopies);
   if (generation === undefined) return wanted ? { reason: 'ParentAwaited', message: `${who}, and no copy of it is proven` } : undefined;
   // While the API server itself is being brought back nobody else creates or binds pods: what waited for it is needed now.
-  const waited = given.apiServer === 'copy' && workload.stored.generations.get(generation)?.traits.asksApi === true;
+  const waited = wanted && given.apiServer === 'copy' && workload.stored.generations.get(generation)?.traits.asksApi === true;
   const due = memory.orphanSince + (waited ? 0 : policy.orphanAfter);
   if (memory.parentDownSince === undefined)
     return { reason: 'ParentAwaited', message: `${who} and has none; the containers of an earlier one still run here` };

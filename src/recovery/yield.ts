@@ -1,13 +1,15 @@
 /** Rule 4, yield: an active copy makes room for its parent, and comes back if the parent does not come up. */
+import type { WorkloadMemory } from '../checkpoint/memory.ts';
 import {
   type Action,
+  type Digest,
   OF_PREDECESSOR,
   type Questions,
   type RuntimePod,
   type Traits,
   type WorkloadObservation,
 } from '../checkpoint/model.ts';
-import { digestOfParent } from '../checkpoint/parents.ts';
+import { digestOfParent, specOfParent } from '../checkpoint/parents.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
 import type { WorkloadKey } from '../checkpoint/workload.ts';
 import { isFailing } from './rollback.ts';
@@ -61,16 +63,6 @@ const hasContainer = (workload: WorkloadObservation): boolean => parentPods(work
 const isStarting = (workload: WorkloadObservation): boolean => parentPods(workload).some((pod) => pod.alive > 0);
 
 /**
- * A container was there in this sandbox, so the pod has all that it needs, and none is left in the runtime that the kubelet could hold against it: it starts
- * the next one at its next look, within a second. Waiting for that would be a race for the port that is lost as often as not, and lost costs a second more.
- */
-const startsSoon = ({ workload, memory }: Pick<Case, 'workload' | 'memory'>): boolean =>
-  parentPods(workload).some((pod) => isBetweenStarts(pod, memory));
-
-const isBetweenStarts = (pod: RuntimePod, { started }: Case['memory']): boolean =>
-  pod.sandboxReady && pod.sandboxId === started && pod.created === 0;
-
-/**
  * A copy that serves the API is not taken away before it was ready for the first time, by its own readiness probes: who waits for an API server gets one
  * as soon as with a static pod. A parent that finds the port taken in the meantime is started again a second later. Of probes that only the kubelet can do
  * there is no answer.
@@ -108,9 +100,7 @@ export function nextToYield(
     pending.filter(([, { workload }]) => servesApi(workload)),
     pending.filter(([, { workload }]) => !servesApi(workload)),
   ];
-  const first = serving.find(
-    ([, given]) => (isStarting(given.workload) || startsSoon(given)) && ((!isComingUp(given) && !mayBeFailing(given)) || waitedLong(given)),
-  );
+  const first = serving.find(([, given]) => isStarting(given.workload) && (!isComingUp(given) || waitedLong(given)));
   if (first !== undefined) return first[0];
   if (serving.some(([, given]) => !waitedLong(given))) return undefined;
   return others.find(([, { workload }]) => isStarting(workload))?.[0];
@@ -124,13 +114,9 @@ const isOnItsWayUp = ({ memory, workload }: Pick<Case, 'memory' | 'workload'>): 
 function isHandingBack(given: Pick<Case, 'observation' | 'workload' | 'memory'>): boolean {
   const { observation, workload, memory } = given;
   if (workload.active.length === 0 || !parentPresent(given) || canOverlap(workload)) return false;
-  if (isFailing(workload, memory, digestOfParent(workload))) return false;
+  if (isFailing(workload, memory, specNow(workload, memory))) return false;
   return memory.failedTrials === undefined || observation.now >= memory.failedTrials.retryAt;
 }
-
-/** Its objects are still being read, and one of its specs is marked failing: it may be that one. */
-const mayBeFailing = ({ workload: { parent, stored } }: Pick<Case, 'workload'>): boolean =>
-  parent.state === 'present' && parent.pod.copy.kind === 'waiting' && (stored?.failing.size ?? 0) > 0;
 
 function waitedLong({ observation, memory, policy }: Pick<Case, 'observation' | 'memory' | 'policy'>): boolean {
   return observation.now - (memory.handBackSince ?? observation.now) >= policy.downFor;
@@ -143,9 +129,15 @@ export function yieldToParent(given: Case): Verdict | undefined {
   return failing(given) ?? (canOverlap(given.workload) ? overlap(given) : exclusive(given));
 }
 
+/** While its objects are being read, as after each return of the API server, it is what it was when they were last known. */
+const specNow = (workload: WorkloadObservation, memory: WorkloadMemory): Digest | undefined =>
+  workload.parent.state === 'present' && workload.parent.pod.copy.kind === 'waiting'
+    ? specOfParent(workload, memory)
+    : digestOfParent(workload);
+
 /** A spec that failed is not given the copy's place again, as it is. */
 function failing({ workload, memory }: Case): Verdict | undefined {
-  const digest = digestOfParent(workload);
+  const digest = specNow(workload, memory);
   if (digest === undefined || !isFailing(workload, memory, digest)) return undefined;
   const detail = workload.stored?.failing.get(digest)?.detail ?? memory.failing?.detail ?? '';
   return {
@@ -162,14 +154,12 @@ function overlap(given: Case): Verdict {
     memory,
   } = given;
   if (memory.up === undefined) return { reason: 'YieldPending', message: 'the copy runs; the parent is not up yet', flux: true };
-  // An API server that starts beside another can run and never become ready (every third or so, on kube-apiserver 1.36). What it asks itself at its start
+  // An API server that starts beside another can run and never become ready (seen on kube-apiserver 1.36 in one start of four). What it asks itself at its start
   // goes to the shared port and may reach the other one, which it cannot verify; its first check of the Services' addresses is not repeated for 3 min, and
-  // ends it after one (Kubernetes' pkg/registry/core/rest/storage_core.go). So every answer has to be good for as long as the parent has to be up, and one
-  // that has had its time, and is not ready, gets another start; which of the two spoils the answers nobody knows, so not for ever.
+  // ends it after one (Kubernetes' pkg/registry/core/rest/storage_core.go). So every answer has to be good for as long as the parent has to be up; which of
+  // the two spoils them nobody knows, so not for ever.
   const steady = Math.max(memory.up.since, memory.unansweredAt ?? memory.up.since) + policy.stableFor;
   const due = Math.max(Math.min(steady, memory.up.since + policy.stableFor + policy.trialDeadline), memory.failedTrials?.retryAt ?? now);
-  const again = startAgain(given);
-  if (again !== undefined) return again;
   if (now < due) {
     const unsteady = steady > memory.up.since + policy.stableFor ? ', and one of them was not ready just now' : '';
     return {
@@ -187,25 +177,6 @@ function overlap(given: Case): Verdict {
   };
 }
 
-/** Times that a parent is started again, each after twice the time of the one before: a slow machine is no broken start. */
-const STARTS = 3;
-
-function startAgain({ observation: { now }, policy, workload, memory }: Case): Verdict | undefined {
-  const { up, unansweredAt, startedAgain = 0 } = memory;
-  // Asked just now: one that took long and is ready is not started again for what it was.
-  if (!servesApi(workload) || up === undefined || unansweredAt !== now || startedAgain >= STARTS) return undefined;
-  if (now - up.since < policy.stableFor * 2 ** startedAgain) return undefined;
-  const containerIds = parentPods(workload).flatMap(({ runningContainerIds }) => runningContainerIds);
-  if (containerIds.length === 0) return undefined;
-  return {
-    reason: 'Overlap',
-    message: `copy and parent run side by side, and one of them was not ready for ${seconds(now - up.since)}: the parent is started again`,
-    actions: [{ kind: 'startAgain', workload: workload.workload, containerIds, sandboxIds: [] }],
-    memory: { ...memory, startedAgain: startedAgain + 1 },
-    flux: true,
-  };
-}
-
 function exclusive({ observation: { now }, policy, workload, memory, mayYield }: Case): Verdict {
   if (!mayYield) {
     const retryAt = memory.failedTrials?.retryAt;
@@ -219,11 +190,9 @@ function exclusive({ observation: { now }, policy, workload, memory, mayYield }:
       ? 'the parent has no container yet'
       : isComingUp({ workload, memory })
         ? 'it is not ready yet'
-        : mayBeFailing({ workload })
-          ? 'what the parent is now is not known yet, and one of its specs is marked failing'
-          : isStarting(workload)
-            ? 'another workload goes first'
-            : "the parent's container ended; its next start is waited for";
+        : isStarting(workload)
+          ? 'another workload goes first'
+          : "the parent's container ended; its next start is waited for";
     // A container of the parent that ends meanwhile is to be forgotten before the kubelet sees it.
     const idle = isComingUp({ workload, memory }) && !isStarting(workload);
     return { reason: 'YieldPending', message: `the copy runs; ${why}`, flux: true, wakeAt: now + (idle ? LOOK_MEANWHILE : LOOK_AGAIN) };
@@ -276,23 +245,9 @@ export function forgetExits(given: Case, cases: Iterable<Case>): Action[] {
   if (!servesApi(workload) && memory.trial === undefined && apiComesBack(cases)) return [];
   const backingOff = memory.failedTrials !== undefined && observation.now < memory.failedTrials.retryAt;
   // Of a trial the first crash, too: whether the parent crashes again is known soon then, or its one mishap is over.
-  const waits = activeTraits(workload)?.handBack === 'exclusive' && !isFailing(workload, memory, digestOfParent(workload));
+  const waits = activeTraits(workload)?.handBack === 'exclusive' && !isFailing(workload, memory, specNow(workload, memory));
   const tried = memory.trial !== undefined && workload.active.length === 0 && memory.crashes?.count === 1;
   if (observation.runtime.state !== 'ok' || !(waits || tried) || backingOff) return [];
   const containerIds = workload.parentPods.filter((pod) => pod.alive === 0).flatMap((pod) => pod.endedContainerIds);
   return containerIds.length === 0 ? [] : [{ kind: 'forgetExits', workload: workload.workload, containerIds }];
-}
-
-/** The kubelet looks at what ended once a second. */
-const HELD_BACK = 1_500;
-
-/**
- * A kubelet that saw the end of a container before that was removed holds the next start back all the same, for 10 s and more, while nothing has the port.
- * It looks at the pod again when its sandbox ends, and then there is nothing that it could wait for.
- */
-export function endWait({ observation, workload, memory }: Case): Action[] {
-  if (observation.runtime.state !== 'ok' || memory.trial === undefined || workload.active.length > 0) return [];
-  if (observation.now - memory.trial.since < HELD_BACK) return [];
-  const sandboxIds = workload.parentPods.filter((pod) => isBetweenStarts(pod, memory)).map(({ sandboxId }) => sandboxId);
-  return sandboxIds.length === 0 ? [] : [{ kind: 'startAgain', workload: workload.workload, containerIds: [], sandboxIds }];
 }

@@ -87,14 +87,6 @@ export function act(world: World, action: Action): boolean {
         pod.containers = kept;
       }
       return true;
-    case 'startAgain':
-      if (world.faults.runtimeUnknown) return false;
-      stop(world, action.containerIds);
-      for (const pod of world.runtime) {
-        pod.containers = pod.containers.filter(({ id }) => !action.containerIds.includes(id));
-        if (action.sandboxIds.includes(`s-${pod.uid}`)) pod.sandboxReady = false;
-      }
-      return true;
     case 'confirmAbsence':
       if (world.apiUp() && !world.faults.denied)
         world.absences.set(action.pod.uid, world.pods.some(({ uid }) => uid === action.pod.uid) ? 'present' : 'gone');

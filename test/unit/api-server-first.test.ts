@@ -25,7 +25,7 @@ describe('after a boot', () => {
     expect(first.reports.get(KEY)).toEqual({
       reason: 'ApiServerFirst',
       message:
-        'the node has booted and the API server does not answer: the API server is brought back first; generation 1 is activated in 15 s, if it does not answer by then',
+        'the node has booted and the API server does not answer: the API server is brought back first; generation 1 is activated in 15 s, if it does not answer until then',
     });
     const soon = decide(first.memory, { ...seen, now: NOW + POLICY.apiServerFirst - 1 }, POLICY);
     expect(soon.reports.get(KEY)?.reason).toBe('ApiServerFirst');
@@ -62,11 +62,19 @@ it('later, it waits from the beginning of the outage: one that is long over its 
 it('where its pod is gone when the API server is back, its copy comes at once: nobody else creates or binds the next one', () => {
   const owner = { state: 'present', uid: 'u', deleting: false, wantsPodHere: true, pods: { state: 'ok', ready: [], pending: [] } } as const;
   const gone: WorkloadObservation = { ...of(ASKS), parent: { state: 'absent', unmarked: false } };
-  const server = { ...of(SERVES, APISERVER), parent: { state: 'unknown' } as const };
+  const server = { ...of(SERVES, APISERVER), parent: { state: 'absent', unmarked: false } as const };
   const reason = (...workloads: WorkloadObservation[]) =>
     decide(EMPTY_MEMORY, observation(workloads, { owners: new Map([[KEY, owner]]) }), POLICY).reports.get(KEY)?.reason;
   expect(reason(gone, { ...server, active: [{ file: 'x.json', generation: 1, activation: 1 }] })).toBe('Orphaned');
   expect(reason(gone, server)).toBe('ParentAwaited');
+});
+
+it('where the API server denies the node, it has waited long enough: it may be what signs the next certificate of the kubelet', () => {
+  const denied = { ...afterBoot(of(ASKS), of(SERVES, APISERVER)), api: { state: 'denied', detail: '401' } as const };
+  const at = (downFor: number) =>
+    decide(memoryOf(CONTROLLERS, { parentDownSince: NOW - downFor }), denied, POLICY).reports.get(KEY)?.reason;
+  expect(at(14_999)).toBe('ParentDown');
+  expect(at(15_000)).toBe('Activating');
 });
 
 it('in every world nothing but an activation without an API server is other than for the rest, and that only until the time is over', () => {

@@ -52,6 +52,11 @@ describe('a pod only asks the API', () => {
       undefined,
     ],
     ['but not as an API server', { containers: [container({ command: ['kube-apiserver'] })] }, undefined],
+    [
+      'but not where it serves the API, too',
+      { containers: [container({ command: ['sh', '-c', 'kube-apiserver & exec kube-scheduler'] })] },
+      undefined,
+    ],
     ['but not as anything else', { containers: [container({ command: ['etcd'] })] }, undefined],
   ])('%s', (_, spec, expected) => {
     expect(traitsOf(spec).asksApi).toBe(expected);

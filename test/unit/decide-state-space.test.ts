@@ -107,7 +107,9 @@ function expectedWithKubelet(world: World): Expected | undefined {
     return { reason: 'Trial', actions: [] };
   }
   if (world.active && parentPresent(world)) {
-    if (world.failing && (world.api === 'same' || world.api === 'notReady')) return { reason: 'FailingSpec', actions: [] };
+    // One whose objects are being read is what it was.
+    if (world.failing && ['same', 'notReady', 'waiting', 'waitingDenied'].includes(world.api))
+      return { reason: 'FailingSpec', actions: [] };
     // A pod of which no copy can be made says nothing about sharing; one whose objects are being read does not speak against it.
     const overlap = world.handBack === 'overlap' && world.api !== 'refused';
     if (overlap) {
@@ -115,9 +117,6 @@ function expectedWithKubelet(world: World): Expected | undefined {
       return long && world.memory !== 'trialBackoff' ? { reason: 'Yielding', actions: ['deactivate'] } : { reason: 'Overlap', actions: [] };
     }
     const created = world.pods === 'created' || world.pods === 'running';
-    // It may be the spec that is marked failing; the API server is not given away for it before that is known, or for long.
-    const unread = world.api === 'waiting' || world.api === 'waitingDenied';
-    if (world.servesApi && world.failing && unread && !long) return { reason: 'YieldPending', actions: [] };
     if (created && world.memory !== 'trialBackoff') return { reason: 'Yielding', actions: ['makeRoom'] };
     return { reason: 'YieldPending', actions: [] };
   }

@@ -16,21 +16,6 @@ const EFFECTS: Effects = {
   transaction: () => Promise.reject(Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' })),
 };
 
-it('a parent that is started again has its containers killed, and removed before the kubelet can hold that against it', async () => {
-  const done: string[] = [];
-  const runtime: Effects['runtime'] = {
-    ...EFFECTS.runtime,
-    stopContainer: async (id, grace) => void done.push(`stop ${id} ${grace}`),
-    removeContainer: async (id) => void done.push(`remove ${id}`),
-    stopSandbox: async (id) => void done.push(`stop sandbox ${id}`),
-  };
-  const log = pino({ level: 'silent' });
-  const executor = createExecutor({ effects: { ...EFFECTS, runtime }, clock: () => 0, log, onLate: () => undefined });
-  const again: Action = { kind: 'startAgain', workload: SCHEDULER, containerIds: ['a'], sandboxIds: ['s'] };
-  expect(await executor.run([again], new AbortController().signal)).toMatchObject({ progressed: true });
-  expect(done).toEqual(['stop a 0', 'stop sandbox s', 'remove a']);
-});
-
 describe('actions that fail', () => {
   it('are tried again later and later; what is blocked behind them does not make the loop spin', async () => {
     let now = 0;

@@ -5,8 +5,9 @@ import type { Traits } from '../model.ts';
 
 export function traitsOf(pod: V1Pod): Traits {
   const containers = longRunning(pod);
-  const asksApi = containers.length > 0 && containers.every((c) => runs(c, 'controller-manager') || runs(c, 'scheduler'));
-  return { servesApi: containers.some(isApiServer), ...(asksApi && { asksApi }), handBack: handBackOf(pod) };
+  const servesApi = containers.some(isApiServer);
+  const asksApi = !servesApi && containers.length > 0 && containers.every((c) => runs(c, 'controller-manager') || runs(c, 'scheduler'));
+  return { servesApi, ...(asksApi && { asksApi }), handBack: handBackOf(pod) };
 }
 
 /**
