@@ -49,7 +49,7 @@ const QUIET = { withEvents: 30_000, withoutEvents: 3_000 };
 const FLUX = 200;
 /**
  * While something is going on the runtime is looked at many times a second. The disk is read again that much later only, unless something was done or told: to
- * read it is a third of what a look costs, at a time when an API server starts beside it.
+ * read it is a good part of what a look costs, at a time when an API server starts beside it.
  */
 const DISK_AGAIN = 250;
 

@@ -2,8 +2,8 @@
  * Rule 2, activate: a parent that does not run here is replaced by its proven copy, at once on a cold boot, else after a while.
  *
  * The API server goes first: a controller manager or scheduler can do nothing before it answers, and once it does the kubelet starts their parents by itself.
- * Copies of them would only take the machine from it while it starts (on two cores half a second of three), and hold up their own parents afterwards: whoever
- * leads next waits for the lease of the one before to end. So they are activated where it does not come back in time.
+ * Copies of them would only take CPU from it while it starts, and would have to make room for their parents afterwards. So they are activated where it does not
+ * come back in time.
  */
 import type { WorkloadObservation } from '../checkpoint/model.ts';
 import { type Case, seconds, type Verdict } from '../checkpoint/verdict.ts';
@@ -46,7 +46,7 @@ export function activate(given: Case): Verdict | undefined {
     if (now >= soon)
       return {
         reason: 'ApiServerFirst',
-        message: `${why}: the API server is brought back first; generation ${generation} is activated ${Number.isFinite(due) ? `in ${seconds(due - now)}` : 'by the daemon'}, if it does not answer until then`,
+        message: `${why}: the API server is brought back first; generation ${generation} is activated ${Number.isFinite(due) ? `in ${seconds(due - now)}, if it does not answer until then` : 'by the daemon, if it does not come back'}`,
         wakeAt: due,
         flux: true,
       };

@@ -154,7 +154,7 @@ function overlap(given: Case): Verdict {
     memory,
   } = given;
   if (memory.up === undefined) return { reason: 'YieldPending', message: 'the copy runs; the parent is not up yet', flux: true };
-  // An API server that starts beside another can run and never become ready (seen on kube-apiserver 1.36 in one start of four). What it asks itself at its start
+  // An API server that starts beside another can run and never become ready (seen on kube-apiserver 1.36 in 3 of 21 boots). What it asks itself at its start
   // goes to the shared port and may reach the other one, which it cannot verify; its first check of the Services' addresses is not repeated for 3 min, and
   // ends it after one (Kubernetes' pkg/registry/core/rest/storage_core.go). So every answer has to be good for as long as the parent has to be up; which of
   // the two spoils them nobody knows, so not for ever.

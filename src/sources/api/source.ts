@@ -83,7 +83,11 @@ export function createApiSource(options: ApiSourceOptions): ApiSource {
         log.info({ server: client.server }, 'API server: ok');
         const came = episode.now;
         if (options.ready === undefined) becomeReady(came);
-        else void options.ready().then(() => becomeReady(came));
+        else
+          options
+            .ready()
+            .then(() => becomeReady(came))
+            .catch((error: unknown) => log.error({ err: error }, 'what marked pods name cannot be followed'));
       } else {
         log.warn({ server: client.server, ...state }, `API server: ${state.state}`);
       }
